@@ -1,0 +1,68 @@
+/* core.h - what the files of the host's binding share: module state, conversion,
+ * exceptions.
+ *
+ * A binding function converts, calls the core, converts back; it holds no rule. The
+ * GIL is held everywhere here except around calls of the core that can wait or lock.
+ */
+#ifndef PP_BINDING_CORE_H
+#define PP_BINDING_CORE_H
+
+#include "include/pyproc.h"
+
+#include <Python.h>
+
+struct core_state {
+    PyTypeObject *pool_type;
+    PyTypeObject *queue_type;
+    PyObject *from_failure; /* pyproc.errors.from_failure, looked up at first use */
+    PyObject *from_end;     /* pyproc.errors.from_end, likewise */
+};
+
+extern PyType_Spec pp_pool_spec;
+extern PyType_Spec pp_queue_spec;
+
+/* raise.c: the one place that turns an end into an exception. */
+
+/* A new exception object for a reply that is no value; NULL with an exception set when even
+ * that fails. `function` is a str or NULL. */
+PyObject *pp_exception(struct core_state *state, const struct pyproc_reply *reply,
+                       PyObject *function);
+/* Raises it. Always answers NULL. */
+PyObject *pp_raise(struct core_state *state, const struct pyproc_reply *reply,
+                   PyObject *function);
+/* Raises what a negative answer of the core means (OSError with its words). NULL. */
+PyObject *pp_raise_errno(int code);
+
+/* convert.c */
+
+/* A str's utf-8, lent as long as the object lives. 0, or -1 with an exception. */
+int pp_utf8(PyObject *text, struct pyproc_bytes *bytesp);
+/* Bytes to a str; what is not utf-8 is replaced. */
+PyObject *pp_text(struct pyproc_bytes bytes);
+PyObject *pp_bytes_object(struct pyproc_bytes bytes);
+/* Seconds (float; None: for ever) to nanoseconds; 0 for NULL. -1 with an exception for a
+ * value that is no number. */
+int pp_span(PyObject *seconds, int64_t *nsp);
+
+/* A Python configuration (a dict of the keys named in convert.c) as the core wants it.
+ * Strings stay borrowed from `keep`, a list that the caller owns. */
+struct pp_config_memory {
+    PyObject *keep;                   /* list of objects whose bytes are borrowed */
+    struct pyproc_bytes *path;        /* owned */
+    struct pyproc_function *functions; /* owned */
+    const char **env, **env_pass;     /* owned arrays */
+};
+int pp_convert_config(PyObject *dict, struct pyproc_config *config,
+                      struct pp_config_memory *memory);
+void pp_config_memory_free(struct pp_config_memory *memory);
+
+/* queue_type.c */
+struct pyproc_queue *pp_queue_of(PyObject *object);
+
+/* pool_type.c: lets a waiting call answer ^C: takes the GIL and looks at signals. */
+struct pp_gil {
+    PyThreadState *thread;
+};
+int pp_gil_interrupted(void *token);
+
+#endif

@@ -1,0 +1,83 @@
+/* core_module.c - pyproc._core, the host's side: two types and the plain codec. */
+#include "binding/core.h"
+#include "binding/plain.h"
+
+static int core_exec(PyObject *module)
+{
+    struct core_state *state = PyModule_GetState(module);
+
+    state->pool_type = (PyTypeObject *)(void *)PyType_FromModuleAndSpec(module, &pp_pool_spec, NULL);
+    if (!state->pool_type || PyModule_AddType(module, state->pool_type) < 0)
+        return -1;
+    state->queue_type =
+        (PyTypeObject *)(void *)PyType_FromModuleAndSpec(module, &pp_queue_spec, NULL);
+    if (!state->queue_type || PyModule_AddType(module, state->queue_type) < 0)
+        return -1;
+    return 0;
+}
+
+static int core_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    struct core_state *state = PyModule_GetState(module);
+
+    Py_VISIT(state->pool_type);
+    Py_VISIT(state->queue_type);
+    Py_VISIT(state->from_failure);
+    Py_VISIT(state->from_end);
+    return 0;
+}
+
+static int core_clear(PyObject *module)
+{
+    struct core_state *state = PyModule_GetState(module);
+
+    Py_CLEAR(state->pool_type);
+    Py_CLEAR(state->queue_type);
+    Py_CLEAR(state->from_failure);
+    Py_CLEAR(state->from_end);
+    return 0;
+}
+
+static void core_free(void *module)
+{
+    (void)core_clear(module);
+}
+
+#define FAST(function) (PyCFunction)(void (*)(void))(function)
+
+static PyMethodDef core_methods[] = {
+    {"pack_plain", FAST(pp_plain_py_pack), METH_FASTCALL,
+     PyDoc_STR("pack_plain(value, /) -> bytes, or None when something inside is not plain")},
+    {"pack_rich", FAST(pp_plain_py_pack_rich), METH_FASTCALL,
+     PyDoc_STR("pack_rich(value, hook, /) -> (bytes, rich)")},
+    {"unpack", FAST(pp_plain_py_unpack), METH_FASTCALL,
+     PyDoc_STR("unpack(payload, hook=None, /) -> object")},
+    {"scan", FAST(pp_plain_py_scan), METH_FASTCALL,
+     PyDoc_STR("scan(payload, count, flags, /) -> None, or ValueError")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot core_slots[] = {
+    {Py_mod_exec, core_exec},
+#if defined(Py_mod_multiple_interpreters) && !defined(Py_LIMITED_API)
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef core_definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "pyproc._core",
+    .m_doc = PyDoc_STR("The native core of pyproc, host side."),
+    .m_size = (Py_ssize_t)sizeof(struct core_state),
+    .m_methods = core_methods,
+    .m_slots = core_slots,
+    .m_traverse = core_traverse,
+    .m_clear = core_clear,
+    .m_free = core_free,
+};
+
+PyMODINIT_FUNC PyInit__core(void)
+{
+    return PyModuleDef_Init(&core_definition);
+}

@@ -1,0 +1,421 @@
+/* pool_type.c - _core.Pool: the core's handle for Python. The handle never changes after
+ * __new__; all that changes lives in the core under its lock. */
+#include "binding/core.h"
+
+struct pool_object {
+    PyObject_HEAD
+    struct pyproc_pool *pool; /* owned */
+};
+
+int pp_gil_interrupted(void *token)
+{
+    struct pp_gil *gil = token;
+    int r;
+
+    PyEval_RestoreThread(gil->thread);
+    r = PyErr_CheckSignals();
+    gil->thread = PyEval_SaveThread();
+    return r;
+}
+
+static struct pyproc_pool *handle(PyObject *self)
+{
+    return ((struct pool_object *)(void *)self)->pool;
+}
+
+static struct core_state *state_of(PyTypeObject *type)
+{
+    return PyType_GetModuleState(type);
+}
+
+static int open_pool(struct core_state *state, PyObject *dict, struct pyproc_pool **poolp)
+{
+    struct pp_config_memory memory;
+    struct pyproc_config config;
+    struct pyproc_reply reply;
+    struct pp_gil gil;
+    struct pyproc_wait wait = {pp_gil_interrupted, &gil};
+    int r = pp_convert_config(dict, &config, &memory);
+
+    if (r == 0) {
+        gil.thread = PyEval_SaveThread();
+        r = pyproc_pool_open(&config, &wait, &reply, poolp);
+        PyEval_RestoreThread(gil.thread);
+        if (r < 0) {
+            pp_raise_errno(r);
+        } else if (reply.end != PYPROC_END_VALUE) {
+            pp_raise(state, &reply, NULL);
+            r = -1;
+        }
+        pyproc_reply_clear(&reply);
+    }
+    pp_config_memory_free(&memory);
+    return r < 0 ? -1 : 0;
+}
+
+static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    struct core_state *state = state_of(type);
+    struct pyproc_pool *pool;
+    struct pool_object *self;
+
+    if (PyTuple_Size(args) != 0 || !kwargs) {
+        PyErr_SetString(PyExc_TypeError, "Pool() takes the configuration as keywords");
+        return NULL;
+    }
+    if (open_pool(state, kwargs, &pool) < 0)
+        return NULL;
+    self = (struct pool_object *)(void *)PyType_GenericAlloc(type, 0);
+    if (!self) {
+        pyproc_pool_free(pool);
+        return NULL;
+    }
+    self->pool = pool;
+    return (PyObject *)self;
+}
+
+/* Never blocks: a pool that is still open is killed without waiting. */
+static void pool_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    pyproc_pool_free(handle(self));
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+/* A request, its bytes borrowed from the arguments. */
+struct request_memory {
+    struct pyproc_bytes few[8];
+    struct pyproc_bytes *many; /* owned, when there are more keywords than that */
+};
+
+static int convert_keywords(PyObject *tuple, struct pyproc_request *request,
+                            struct request_memory *memory)
+{
+    Py_ssize_t n = PyTuple_Size(tuple);
+    struct pyproc_bytes *keywords = memory->few;
+
+    memory->many = NULL;
+    if (n < 0)
+        return -1;
+    if (n > 8) {
+        keywords = memory->many = PyMem_Malloc((size_t)n * sizeof *keywords);
+        if (!keywords) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    for (Py_ssize_t i = 0; i < n; i++)
+        if (pp_utf8(PyTuple_GetItem(tuple, i), &keywords[i]) < 0)
+            return -1;
+    request->keywords = keywords;
+    request->n_keywords = (size_t)n;
+    return 0;
+}
+
+/* function: str, payload: bytes, codec: int, keywords: tuple, run_timeout, queue_timeout
+ * (seconds; None: no limit; a negative number: the pool's). */
+static int convert_request(PyObject *const *args, struct pyproc_request *request,
+                           struct request_memory *memory)
+{
+    char *payload;
+    Py_ssize_t n;
+
+    *request = (struct pyproc_request){0};
+    memory->many = NULL;
+    if (pp_utf8(args[0], &request->function) < 0 ||
+        PyBytes_AsStringAndSize(args[1], &payload, &n) < 0)
+        return -1;
+    request->payload = (struct pyproc_bytes){payload, (size_t)n};
+    request->codec = (int)PyLong_AsLong(args[2]);
+    if (request->codec == -1 && PyErr_Occurred())
+        return -1;
+    if (convert_keywords(args[3], request, memory) < 0)
+        return -1;
+    if (args[4] != Py_False && pp_span(args[4], &request->run_timeout) < 0)
+        return -1;
+    if (args[5] != Py_False && pp_span(args[5], &request->queue_timeout) < 0)
+        return -1;
+    return 0;
+}
+
+static int count_is(Py_ssize_t n_args, Py_ssize_t wanted, PyObject *names, const char *function)
+{
+    if (n_args == wanted && (!names || PyTuple_Size(names) == 0))
+        return 1;
+    PyErr_Format(PyExc_TypeError, "%s takes %zd positional arguments", function, wanted);
+    return 0;
+}
+
+static PyObject *pool_call(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                           Py_ssize_t n_args, PyObject *names)
+{
+    struct request_memory memory;
+    struct pyproc_request request;
+    struct pyproc_reply reply;
+    struct pp_gil gil;
+    struct pyproc_wait wait = {pp_gil_interrupted, &gil};
+    PyObject *result;
+
+    if (!count_is(n_args, 6, names, "call"))
+        return NULL;
+    if (convert_request(args, &request, &memory) < 0) {
+        PyMem_Free(memory.many);
+        return NULL;
+    }
+    gil.thread = PyEval_SaveThread();
+    (void)pyproc_call(handle(self), &request, &wait, &reply);
+    PyEval_RestoreThread(gil.thread);
+    PyMem_Free(memory.many);
+    if (reply.end != PYPROC_END_VALUE)
+        result = pp_raise(state_of(type), &reply, args[0]);
+    else if (reply.codec == PYPROC_CODEC_MSGPACK)
+        result = PyBytes_FromStringAndSize((const char *)reply.payload, (Py_ssize_t)reply.size);
+    else
+        result = Py_BuildValue("(iN)", reply.codec,
+                               PyBytes_FromStringAndSize((const char *)reply.payload,
+                                                         (Py_ssize_t)reply.size));
+    pyproc_reply_clear(&reply);
+    return result;
+}
+
+static int submit(PyObject *self, PyObject *const *args, struct pyproc_request *request,
+                  uint64_t *idp, struct pyproc_reply *reply)
+{
+    struct pyproc_queue *queue = pp_queue_of(args[6]);
+    PyObject *token = args[7];
+    struct pp_gil gil;
+    struct pyproc_wait wait = {pp_gil_interrupted, &gil};
+    int r;
+
+    if (!queue)
+        return -1;
+    request->items = (uint32_t)PyLong_AsUnsignedLong(args[8]);
+    if (PyErr_Occurred())
+        return -1;
+    request->wait_for_room = PyObject_IsTrue(args[9]);
+    Py_INCREF(token); /* the queue's, until it comes back */
+    gil.thread = PyEval_SaveThread();
+    r = pyproc_submit(handle(self), request, &wait, queue, token, idp, reply);
+    PyEval_RestoreThread(gil.thread);
+    if (r != 0)
+        Py_DECREF(token);
+    return r;
+}
+
+static PyObject *pool_submit(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                             Py_ssize_t n_args, PyObject *names)
+{
+    struct request_memory memory;
+    struct pyproc_request request;
+    struct pyproc_reply reply;
+    PyObject *result = NULL;
+    uint64_t id;
+
+    if (!count_is(n_args, 10, names, "submit"))
+        return NULL;
+    if (convert_request(args, &request, &memory) == 0) {
+        int r = submit(self, args, &request, &id, &reply);
+
+        if (r == 0) {
+            result = PyLong_FromUnsignedLongLong(id);
+        } else if (r > 0) {
+            (void)pp_raise(state_of(type), &reply, args[0]);
+            pyproc_reply_clear(&reply);
+        }
+    }
+    PyMem_Free(memory.many);
+    return result;
+}
+
+static PyObject *pool_cancel(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                             Py_ssize_t n_args, PyObject *names)
+{
+    unsigned long long id;
+    int kill, r;
+
+    (void)type;
+    if (!count_is(n_args, 2, names, "cancel"))
+        return NULL;
+    id = PyLong_AsUnsignedLongLong(args[0]);
+    kill = PyObject_IsTrue(args[1]);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    r = pyproc_cancel(handle(self), id, kill);
+    Py_END_ALLOW_THREADS
+    return PyLong_FromLong(r);
+}
+
+static PyObject *pool_close(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                            Py_ssize_t n_args, PyObject *names)
+{
+    struct pp_gil gil;
+    struct pyproc_wait wait = {pp_gil_interrupted, &gil};
+    int64_t timeout;
+    int r;
+
+    (void)type;
+    if (!count_is(n_args, 1, names, "close"))
+        return NULL;
+    if (pp_span(args[0], &timeout) < 0)
+        return NULL;
+    if (timeout == 1) /* the shortest span stands for none */
+        timeout = 0;
+    gil.thread = PyEval_SaveThread();
+    r = pyproc_pool_close(handle(self), timeout, &wait);
+    PyEval_RestoreThread(gil.thread);
+    if (r == PYPROC_END_INTERRUPTED && PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *pool_resize(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                             Py_ssize_t n_args, PyObject *names)
+{
+    unsigned long least, most;
+    int r;
+
+    (void)type;
+    if (!count_is(n_args, 2, names, "resize"))
+        return NULL;
+    least = PyLong_AsUnsignedLong(args[0]);
+    most = PyLong_AsUnsignedLong(args[1]);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    r = pyproc_resize(handle(self), least > 1000000 ? 1000000 : (unsigned)least,
+                      most > 1000000 ? 1000000 : (unsigned)most);
+    Py_END_ALLOW_THREADS
+    if (r < 0)
+        return pp_raise_errno(r);
+    Py_RETURN_NONE;
+}
+
+static PyObject *pool_stats(PyObject *self, PyObject *unused)
+{
+    struct pyproc_stats stats;
+    PyObject *dict = PyDict_New();
+
+    (void)unused;
+    if (!dict)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    pyproc_stats(handle(self), &stats);
+    Py_END_ALLOW_THREADS
+#define PUT(name)                                                                                  \
+    if (dict) {                                                                                    \
+        PyObject *value = PyLong_FromUnsignedLongLong(stats.name);                                 \
+        if (!value || PyDict_SetItemString(dict, #name, value) < 0)                                \
+            Py_CLEAR(dict);                                                                        \
+        Py_XDECREF(value);                                                                         \
+    }
+    PYPROC_STATS_FIELDS(PUT)
+#undef PUT
+    return dict;
+}
+
+enum { WORKERS_MAX = 4096 };
+
+/* [(id, pid, state, tasks done, age)] */
+static PyObject *pool_workers(PyObject *self, PyObject *unused)
+{
+    struct pyproc_worker_info *infos = PyMem_Malloc(WORKERS_MAX * sizeof *infos);
+    PyObject *list;
+    size_t n;
+
+    (void)unused;
+    if (!infos)
+        return PyErr_NoMemory();
+    Py_BEGIN_ALLOW_THREADS
+    n = pyproc_workers(handle(self), infos, WORKERS_MAX);
+    Py_END_ALLOW_THREADS
+    list = PyList_New(0);
+    for (size_t i = 0; list && i < n && i < WORKERS_MAX; i++) {
+        PyObject *tuple =
+            Py_BuildValue("(IisKd)", (unsigned)infos[i].id, (int)infos[i].pid, infos[i].state,
+                          (unsigned long long)infos[i].tasks_done, infos[i].age);
+
+        if (!tuple || PyList_Append(list, tuple) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(tuple);
+    }
+    PyMem_Free(infos);
+    return list;
+}
+
+static void add_function(void *token, struct pyproc_bytes name, struct pyproc_bytes signature)
+{
+    PyObject **dictp = token;
+    PyObject *key = *dictp ? pp_text(name) : NULL;
+    PyObject *value = key ? pp_text(signature) : NULL;
+
+    if (*dictp && (!value || PyDict_SetItem(*dictp, key, value) < 0))
+        Py_CLEAR(*dictp);
+    Py_XDECREF(key);
+    Py_XDECREF(value);
+}
+
+static PyObject *pool_functions(PyObject *self, PyObject *unused)
+{
+    PyObject *dict = PyDict_New();
+
+    (void)unused;
+    pyproc_functions(handle(self), add_function, &dict);
+    return dict;
+}
+
+static PyObject *pool_keeper_pid(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return PyLong_FromLong(pyproc_keeper_pid(handle(self)));
+}
+
+static PyObject *pool_after_fork(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    pyproc_pool_after_fork(handle(self));
+    Py_RETURN_NONE;
+}
+
+#define FAST(function) (PyCFunction)(void (*)(void))(function)
+#define FAST_FLAGS (METH_METHOD | METH_FASTCALL | METH_KEYWORDS)
+
+static PyMethodDef pool_methods[] = {
+    {"call", FAST(pool_call), FAST_FLAGS,
+     PyDoc_STR("call(function, payload, codec, keywords, run_timeout, queue_timeout)\n"
+               "-> bytes of plain MessagePack, or (codec, bytes). A timeout is seconds, None for\n"
+               "no limit, False for the pool's own.")},
+    {"submit", FAST(pool_submit), FAST_FLAGS,
+     PyDoc_STR("submit(function, payload, codec, keywords, run_timeout, queue_timeout, queue,\n"
+               "token, items, wait_for_room) -> the call's id")},
+    {"cancel", FAST(pool_cancel), FAST_FLAGS,
+     PyDoc_STR("cancel(id, kill) -> 0 ended or ending, 1 running, 2 unknown")},
+    {"close", FAST(pool_close), FAST_FLAGS, PyDoc_STR("close(timeout)")},
+    {"resize", FAST(pool_resize), FAST_FLAGS, PyDoc_STR("resize(min_workers, max_workers)")},
+    {"stats", pool_stats, METH_NOARGS, PyDoc_STR("stats() -> dict of counters")},
+    {"workers", pool_workers, METH_NOARGS,
+     PyDoc_STR("workers() -> list of (id, pid, state, tasks done, age in seconds)")},
+    {"functions", pool_functions, METH_NOARGS,
+     PyDoc_STR("functions() -> dict of name to signature")},
+    {"keeper_pid", pool_keeper_pid, METH_NOARGS, PyDoc_STR("keeper_pid() -> int")},
+    {"after_fork", pool_after_fork, METH_NOARGS,
+     PyDoc_STR("In a forked child, once: closes the copied descriptors.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot pool_slots[] = {
+    {Py_tp_new, pool_new},
+    {Py_tp_dealloc, pool_dealloc},
+    {Py_tp_methods, pool_methods},
+    {Py_tp_doc, (void *)PyDoc_STR("A pool's handle; any thread may use it.")},
+    {0, NULL},
+};
+
+PyType_Spec pp_pool_spec = {
+    .name = "pyproc._core.Pool",
+    .basicsize = (int)sizeof(struct pool_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = pool_slots,
+};

@@ -1,0 +1,214 @@
+/* queue_type.c - _core.Queue: where the ends of queued calls, output and logs arrive. */
+#include "binding/core.h"
+
+struct queue_object {
+    PyObject_HEAD
+    struct pyproc_queue *queue; /* a reference; never changes after __new__ */
+};
+
+struct pyproc_queue *pp_queue_of(PyObject *object)
+{
+    PyObject *name = PyType_GetName(Py_TYPE(object));
+    int is_queue = name && PyUnicode_CompareWithASCIIString(name, "Queue") == 0;
+
+    Py_XDECREF(name);
+    if (!is_queue) {
+        PyErr_SetString(PyExc_TypeError, "events: a _core.Queue is needed");
+        return NULL;
+    }
+    return ((struct queue_object *)(void *)object)->queue;
+}
+
+static PyObject *queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    struct queue_object *self;
+    int r;
+
+    (void)args;
+    (void)kwargs;
+    self = (struct queue_object *)(void *)PyType_GenericAlloc(type, 0);
+    if (!self)
+        return NULL;
+    r = pyproc_queue_new(&self->queue);
+    if (r < 0) {
+        Py_DECREF(self);
+        return pp_raise_errno(r);
+    }
+    return (PyObject *)self;
+}
+
+/* (0, token, exception or None, codec, payload, count) */
+static PyObject *call_tuple(struct core_state *state, struct pyproc_item *item)
+{
+    const struct pyproc_reply *reply = &item->reply;
+    PyObject *exception = NULL;
+    PyObject *payload;
+
+    if (reply->end != PYPROC_END_VALUE) {
+        exception = pp_exception(state, reply, NULL);
+        if (!exception) { /* the end must arrive all the same */
+            PyObject *type, *traceback;
+
+            PyErr_Fetch(&type, &exception, &traceback);
+            PyErr_NormalizeException(&type, &exception, &traceback);
+            Py_XDECREF(type);
+            Py_XDECREF(traceback);
+        }
+    }
+    payload = PyBytes_FromStringAndSize((const char *)reply->payload, (Py_ssize_t)reply->size);
+    if (!payload) {
+        Py_XDECREF(exception);
+        return NULL;
+    }
+    if (!exception) {
+        exception = Py_None;
+        Py_INCREF(exception);
+    }
+    return Py_BuildValue("(iONiNI)", (int)item->kind, (PyObject *)item->token, exception,
+                         reply->codec, payload, (unsigned)reply->count);
+}
+
+/* (1, worker id, stream, text) */
+static PyObject *output_tuple(const struct pyproc_item *item)
+{
+    return Py_BuildValue("(iIiN)", (int)item->kind, (unsigned)item->worker_id, item->stream,
+                         pp_text(item->text));
+}
+
+/* (2, worker id, call id, level, created, logger, message, exception, extra, dropped) */
+static PyObject *log_tuple(const struct pyproc_item *item)
+{
+    return Py_BuildValue("(iIKidNNNNK)", (int)item->kind, (unsigned)item->worker_id,
+                         (unsigned long long)item->call_id, item->level, item->created,
+                         pp_text(item->logger), pp_text(item->text), pp_text(item->exception),
+                         pp_bytes_object(item->extra), (unsigned long long)item->dropped);
+}
+
+static PyObject *item_tuple(struct core_state *state, struct pyproc_item *item)
+{
+    if (item->kind == PYPROC_ITEM_CALL)
+        return call_tuple(state, item);
+    return item->kind == PYPROC_ITEM_OUTPUT ? output_tuple(item) : log_tuple(item);
+}
+
+static PyObject *items_list(struct core_state *state, struct pyproc_item *item)
+{
+    PyObject *list = PyList_New(0);
+
+    while (item) {
+        struct pyproc_item *next = item->next;
+        PyObject *tuple = list ? item_tuple(state, item) : NULL;
+
+        if (!tuple || PyList_Append(list, tuple) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(tuple);
+        if (item->kind == PYPROC_ITEM_CALL)
+            Py_XDECREF((PyObject *)item->token);
+        pyproc_item_free(item);
+        item = next;
+    }
+    return list;
+}
+
+static PyObject *queue_take(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                            Py_ssize_t n_args, PyObject *names)
+{
+    struct core_state *state = PyType_GetModuleState(type);
+
+    (void)args;
+    (void)names;
+    if (n_args != 0) {
+        PyErr_SetString(PyExc_TypeError, "take() takes no arguments");
+        return NULL;
+    }
+    return items_list(state, pyproc_queue_take(((struct queue_object *)(void *)self)->queue));
+}
+
+static PyObject *queue_wait(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                            Py_ssize_t n_args, PyObject *names)
+{
+    struct queue_object *queue = (struct queue_object *)(void *)self;
+    int r;
+
+    (void)args;
+    (void)names;
+    if (n_args != 0) {
+        PyErr_SetString(PyExc_TypeError, "wait() takes no arguments");
+        return NULL;
+    }
+    do {
+        Py_BEGIN_ALLOW_THREADS
+        r = pyproc_queue_wait(queue->queue, -1);
+        Py_END_ALLOW_THREADS
+        if (r == 2 && PyErr_CheckSignals() < 0)
+            return NULL;
+    } while (r == 2);
+    if (r == 1)
+        Py_RETURN_NONE;
+    return queue_take(self, type, NULL, 0, NULL);
+}
+
+static PyObject *queue_fileno(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return PyLong_FromLong(pyproc_queue_fd(((struct queue_object *)(void *)self)->queue));
+}
+
+static PyObject *queue_close(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    pyproc_queue_close(((struct queue_object *)(void *)self)->queue);
+    Py_RETURN_NONE;
+}
+
+static void drop_tokens(struct pyproc_queue *queue)
+{
+    struct pyproc_item *item = pyproc_queue_take(queue);
+
+    while (item) {
+        struct pyproc_item *next = item->next;
+
+        if (item->kind == PYPROC_ITEM_CALL)
+            Py_XDECREF((PyObject *)item->token);
+        pyproc_item_free(item);
+        item = next;
+    }
+}
+
+static void queue_dealloc(PyObject *self)
+{
+    struct queue_object *queue = (struct queue_object *)(void *)self;
+    PyTypeObject *type = Py_TYPE(self);
+
+    if (queue->queue) {
+        drop_tokens(queue->queue);
+        pyproc_queue_unref(queue->queue);
+    }
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef queue_methods[] = {
+    {"take", (PyCFunction)(void (*)(void))queue_take, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("take() -> list of items that wait, oldest first, without waiting.")},
+    {"wait", (PyCFunction)(void (*)(void))queue_wait, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("wait() -> list of items, or None when the queue is closed and empty.")},
+    {"fileno", queue_fileno, METH_NOARGS, PyDoc_STR("Readable when items wait.")},
+    {"close", queue_close, METH_NOARGS, PyDoc_STR("Wakes every waiter, for good.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot queue_slots[] = {
+    {Py_tp_new, queue_new},
+    {Py_tp_dealloc, queue_dealloc},
+    {Py_tp_methods, queue_methods},
+    {Py_tp_doc, (void *)PyDoc_STR("A completion queue; any thread may use it.")},
+    {0, NULL},
+};
+
+PyType_Spec pp_queue_spec = {
+    .name = "pyproc._core.Queue",
+    .basicsize = (int)sizeof(struct queue_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = queue_slots,
+};

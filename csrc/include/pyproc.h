@@ -1,0 +1,305 @@
+/* pyproc.h - the core's whole public face.
+ *
+ * A pool runs Python functions in child interpreters and answers with bytes. The
+ * calling program needs no Python inside: values are MessagePack, functions are
+ * called by name. Every function may be called from any thread unless it says
+ * otherwise; a pool made before a fork is dead in the child (PYPROC_END_CLOSED).
+ *
+ *   caller -> pool (admit, queue, lease a worker) -> channel -> frame ==socket== worker
+ */
+#ifndef PYPROC_H
+#define PYPROC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PYPROC_API __attribute__((visibility("default")))
+
+#define PYPROC_UNLIMITED UINT64_MAX
+#define PYPROC_FOREVER INT64_MAX
+
+struct pyproc_pool;
+struct pyproc_queue;
+
+/* Bytes that belong to somebody else; not NUL-terminated. */
+struct pyproc_bytes {
+    const void *data;
+    size_t size;
+};
+
+/* What a payload is made of; the numbers of proto/pyproc.proto. */
+enum pyproc_codec { PYPROC_CODEC_MSGPACK = 1, PYPROC_CODEC_RICH = 2, PYPROC_CODEC_PICKLE = 3 };
+
+enum pyproc_target_kind {
+    PYPROC_TARGET_ATTRIBUTE = 1, /* "package.module:attribute" */
+    PYPROC_TARGET_FILE = 2,      /* "path/to/app.py" */
+    PYPROC_TARGET_MODULE = 3,    /* "package.module" */
+    PYPROC_TARGET_FUNCTIONS = 4, /* the list in `functions` */
+};
+
+struct pyproc_function {
+    struct pyproc_bytes name, module, qualname, file, pickled;
+};
+
+/* How every admitted call ends: exactly once, one of these ways. */
+enum pyproc_end {
+    PYPROC_END_VALUE = 0,
+    PYPROC_END_FAILURE = 1,       /* the function raised, or the worker refused the call */
+    PYPROC_END_CRASHED = 2,       /* the worker died by a signal of its own making */
+    PYPROC_END_EXITED = 3,        /* the worker left */
+    PYPROC_END_KILLED = 4,        /* somebody killed the worker; `cause` says who */
+    PYPROC_END_RUN_TIMEOUT = 5,   /* it ran too long and was stopped */
+    PYPROC_END_QUEUE_TIMEOUT = 6, /* it waited too long and never started */
+    PYPROC_END_TASK_KILLED = 7,   /* it was cancelled; if it ran, its worker was killed */
+    PYPROC_END_PROTOCOL = 8,      /* the worker broke the protocol and was killed */
+    PYPROC_END_START = 9,         /* no worker could be started */
+    PYPROC_END_CLOSED = 10,       /* the pool is closed, or belongs to the process we forked from */
+    PYPROC_END_QUEUE_FULL = 11,
+    PYPROC_END_TOO_LARGE = 12, /* the request or the answer is over the frame limit */
+    PYPROC_END_NESTED = 13,    /* would wait for a worker that this very thread holds */
+    PYPROC_END_INTERRUPTED = 14, /* the caller's `interrupted` said so */
+};
+
+/* Numbers of proto/pyproc.proto (FailureKind, Relation). */
+struct pyproc_failure_node {
+    int relation;
+    uint32_t parent;
+    struct pyproc_bytes type_name, message, traceback, arguments, attributes;
+    const struct pyproc_bytes *notes;
+    size_t n_notes;
+    int suppress_context;
+};
+
+struct pyproc_failure {
+    int kind;
+    const struct pyproc_failure_node *nodes;
+    size_t n_nodes;
+    struct pyproc_bytes path;
+};
+
+/* What is known of a worker's death. Strings are NUL-terminated or NULL; what the
+ * worker wrote (python_stack, stderr_tail) is hostile text. */
+struct pyproc_death {
+    int signal;    /* 0: none */
+    int exit_code; /* -1: none */
+    int32_t pid;
+    uint32_t worker_id;
+    const char *cause; /* a fixed word: "signal", "exit", "timeout", "cancel", "protocol", ... */
+    double age;        /* seconds since its start */
+    uint64_t tasks_done;
+    struct pyproc_bytes python_stack;
+    const char *python_stack_missing; /* why there is none; NULL when there is one */
+    struct pyproc_bytes stderr_tail;
+    int64_t user_us, system_us, max_rss_kib;
+};
+
+/* The end of one call. Owned by whoever got it; everything inside lives until
+ * pyproc_reply_clear. */
+struct pyproc_reply {
+    enum pyproc_end end;
+    uint64_t call_id;
+    int codec;
+    const uint8_t *payload; /* VALUE; of a chunk: the answered items, whatever the end */
+    size_t size;
+    uint32_t count;                       /* of a chunk: items answered in payload */
+    const struct pyproc_failure *failure; /* FAILURE, and START when the app said why */
+    const struct pyproc_death *death;     /* where a worker died, else NULL */
+    const char *text;                     /* one sentence about the end, or NULL */
+    void *storage;                        /* private */
+    uint8_t small[256];                   /* private: short payloads cost no allocation */
+};
+
+PYPROC_API void pyproc_reply_clear(struct pyproc_reply *reply);
+
+struct pyproc_config {
+    const char *python;  /* interpreter to exec; NULL: "python3" of PATH is NOT searched, it is an error */
+    const char *package; /* directory of the pyproc package; NULL: found beside this library */
+    const char *keeper;  /* NULL: <package>/pyproc-keeper */
+    const char *cwd;     /* NULL: the host's */
+    const char *const *env;      /* "NAME=value" added to the scrubbed environment; may be NULL */
+    const char *const *env_pass; /* names that pass besides the allow-list; may be NULL */
+
+    enum pyproc_target_kind target_kind;
+    struct pyproc_bytes target, file;
+    const struct pyproc_function *functions;
+    size_t n_functions;
+    const struct pyproc_bytes *path; /* sys.path; n_path 0 keeps the interpreter's own */
+    size_t n_path;
+    struct pyproc_bytes prefix, base_prefix, python_version; /* expected; size 0: not checked */
+
+    unsigned min_workers, max_workers; /* 1 <= min <= max <= 4096 */
+    size_t max_queue;                  /* calls waiting; 0: no limit */
+    size_t max_queue_bytes;            /* payload bytes waiting; 0: no limit */
+    size_t max_frame;                  /* bytes of one message's body */
+    size_t max_result;                 /* bytes of one result */
+    int64_t start_timeout, queue_timeout, task_timeout; /* ns; PYPROC_FOREVER: none */
+
+    /* rlimits, hard and soft; PYPROC_UNLIMITED: as the host has them. core is 0 by default. */
+    uint64_t limit_address_space, limit_core, limit_file_size, limit_open_files, limit_stack;
+    int nice;
+
+    struct pyproc_queue *events; /* where output and log records go; NULL: dropped */
+};
+
+/* Fills in the defaults. */
+PYPROC_API void pyproc_config_init(struct pyproc_config *config);
+
+/* Lets a waiting call look at signals. `interrupted` is called without any lock at least
+ * once a second and after each EINTR; non-zero ends the wait. May be NULL. */
+struct pyproc_wait {
+    int (*interrupted)(void *token);
+    void *token;
+};
+
+/* Starts a pool: its keeper, its loop thread and its first worker. Returns when that
+ * worker is ready; else `reply` says why not. 0, or a negative errno with
+ * pyproc_error_text(). Everything in `config` is copied. */
+PYPROC_API int pyproc_pool_open(const struct pyproc_config *config, const struct pyproc_wait *wait,
+                                struct pyproc_reply *reply, struct pyproc_pool **poolp);
+
+/* Refuses new calls, lets the admitted ones end for at most `timeout` ns, then ends
+ * the rest (PYPROC_END_CLOSED), and waits until every process of the pool is gone.
+ * 0, or PYPROC_END_INTERRUPTED when `wait` ended the waiting for calls; it is then as if
+ * the timeout had passed. A second close returns when the first has. */
+PYPROC_API int pyproc_pool_close(struct pyproc_pool *pool, int64_t timeout,
+                                 const struct pyproc_wait *wait);
+
+/* Frees a pool. One that is still open is killed, without waiting for it. In a forked
+ * child: closes descriptors, nothing else. NULL is fine. */
+PYPROC_API void pyproc_pool_free(struct pyproc_pool *pool);
+
+/* In a forked child, once: closes the copies of the pool's descriptors. */
+PYPROC_API void pyproc_pool_after_fork(struct pyproc_pool *pool);
+
+struct pyproc_request {
+    struct pyproc_bytes function, payload;
+    int codec;
+    const struct pyproc_bytes *keywords;
+    size_t n_keywords;
+    uint32_t items;        /* not 0: a chunk of that many single-argument calls */
+    int64_t run_timeout;   /* ns; 0: the pool's */
+    int64_t queue_timeout; /* ns; 0: the pool's */
+    int wait_for_room;     /* submit: 0 answers QUEUE_FULL at once */
+};
+
+/* The leased call: the calling thread itself speaks with a worker. Always fills
+ * `reply`; returns its end. */
+PYPROC_API int pyproc_call(struct pyproc_pool *pool, const struct pyproc_request *request,
+                           const struct pyproc_wait *wait, struct pyproc_reply *reply);
+
+/* The queued call: admitted now, answered on `queue` with `token`, exactly once.
+ * Answers 0 and the call's id, or an end (then nothing was admitted and `reply` is
+ * filled as by pyproc_call). */
+PYPROC_API int pyproc_submit(struct pyproc_pool *pool, const struct pyproc_request *request,
+                             const struct pyproc_wait *wait, struct pyproc_queue *queue,
+                             void *token, uint64_t *idp, struct pyproc_reply *reply);
+
+enum { PYPROC_CANCEL_RUNNING = 1, PYPROC_CANCEL_UNKNOWN = 2 };
+
+/* Ends a queued call that has not started (0). One that may have started is left alone
+ * (PYPROC_CANCEL_RUNNING), or with `kill` ended together with its worker (0). The call's
+ * end comes on its queue all the same. UNKNOWN: ended before. */
+PYPROC_API int pyproc_cancel(struct pyproc_pool *pool, uint64_t id, int kill);
+
+/* Wants from now on this number of workers, at most. 0 or -EINVAL. */
+PYPROC_API int pyproc_resize(struct pyproc_pool *pool, unsigned min_workers, unsigned max_workers);
+
+/* Completion queues: many pools may answer on one; it outlives them. */
+enum pyproc_item_kind { PYPROC_ITEM_CALL, PYPROC_ITEM_OUTPUT, PYPROC_ITEM_LOG };
+
+struct pyproc_item {
+    struct pyproc_item *next;
+    enum pyproc_item_kind kind;
+    void *token;               /* CALL */
+    struct pyproc_reply reply; /* CALL */
+    uint32_t worker_id;        /* OUTPUT, LOG */
+    int stream;                /* OUTPUT: 1 or 2 */
+    int level;                 /* LOG */
+    double created;            /* LOG: seconds since the epoch */
+    uint64_t call_id;          /* LOG */
+    uint64_t dropped;          /* LOG, OUTPUT: records or bytes lost so far */
+    struct pyproc_bytes text;  /* OUTPUT: whole lines; LOG: the message */
+    struct pyproc_bytes logger, exception, extra; /* LOG */
+};
+
+PYPROC_API int pyproc_queue_new(struct pyproc_queue **queuep);
+/* Becomes readable when items wait. Lent. */
+PYPROC_API int pyproc_queue_fd(const struct pyproc_queue *queue);
+/* All items, oldest first; NULL when none. The caller frees each with pyproc_item_free. */
+PYPROC_API struct pyproc_item *pyproc_queue_take(struct pyproc_queue *queue);
+/* Waits until items wait (0), the queue is closed (1), or `timeout_ms` (-1: for ever) has
+ * passed (2). EINTR is 2. */
+PYPROC_API int pyproc_queue_wait(struct pyproc_queue *queue, int timeout_ms);
+/* Waiters wake up and output and log records are dropped from now on; ends of calls can
+ * still be taken. */
+PYPROC_API void pyproc_queue_close(struct pyproc_queue *queue);
+PYPROC_API struct pyproc_queue *pyproc_queue_ref(struct pyproc_queue *queue);
+PYPROC_API void pyproc_queue_unref(struct pyproc_queue *queue);
+PYPROC_API void pyproc_item_free(struct pyproc_item *item);
+
+/* Flat counters; PYPROC_STATS_FIELDS names them in order. */
+#define PYPROC_STATS_FIELDS(X)                                                                     \
+    X(workers)                                                                                     \
+    X(workers_idle)                                                                                \
+    X(workers_busy)                                                                                \
+    X(workers_starting)                                                                            \
+    X(workers_started)                                                                             \
+    X(workers_died)                                                                                \
+    X(start_failures)                                                                              \
+    X(calls_admitted)                                                                              \
+    X(calls_waiting)                                                                               \
+    X(calls_running)                                                                               \
+    X(calls_ok)                                                                                    \
+    X(calls_failed)                                                                                \
+    X(calls_crashed)                                                                               \
+    X(calls_timed_out)                                                                             \
+    X(calls_cancelled)                                                                             \
+    X(calls_rejected)                                                                              \
+    X(calls_requeued)                                                                              \
+    X(calls_recalled)                                                                              \
+    X(queue_bytes)                                                                                 \
+    X(protocol_errors)                                                                             \
+    X(output_dropped_bytes)                                                                        \
+    X(keeper_restarts)
+
+struct pyproc_stats {
+#define PYPROC_STATS_MEMBER(name) uint64_t name;
+    PYPROC_STATS_FIELDS(PYPROC_STATS_MEMBER)
+#undef PYPROC_STATS_MEMBER
+};
+
+PYPROC_API void pyproc_stats(struct pyproc_pool *pool, struct pyproc_stats *stats);
+
+struct pyproc_worker_info {
+    uint32_t id;
+    int32_t pid;       /* 0 while launching */
+    const char *state; /* a fixed word: launching, importing, ready, busy, draining, dead */
+    uint64_t tasks_done;
+    double age; /* seconds since its launch */
+};
+
+/* Fills at most `max` records; answers how many workers there are. */
+PYPROC_API size_t pyproc_workers(struct pyproc_pool *pool, struct pyproc_worker_info *infos,
+                                 size_t max);
+
+/* Names and signatures that the first worker published: calls `each` for every
+ * function, without any lock held. */
+PYPROC_API void pyproc_functions(struct pyproc_pool *pool,
+                                 void (*each)(void *token, struct pyproc_bytes name,
+                                              struct pyproc_bytes signature),
+                                 void *token);
+
+PYPROC_API int32_t pyproc_keeper_pid(struct pyproc_pool *pool);
+
+/* The words of this thread's last negative answer. Lent until the next. */
+PYPROC_API const char *pyproc_error_text(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,23 @@
+/* child.h - the keeper's fork, and the steps before exec. */
+#ifndef PP_KEEPER_CHILD_H
+#define PP_KEEPER_CHILD_H
+
+#include "base/spec.h"
+#include "keeper/ward.h"
+
+#include <stdint.h>
+
+struct pp_nursery {
+    uint64_t open_files; /* the host's soft RLIMIT_NOFILE */
+};
+
+/* Starts what the memfd `spec` describes as `ward`; whatever fails on the way is the
+ * ward's failure. The descriptors are lent. The ward is LAUNCHING afterwards, or still
+ * OVER with its failure told. */
+void pp_child_launch(const struct pp_nursery *nursery, struct pp_wards *wards, struct pp_ward *ward,
+                     const int *fds, int spec);
+
+/* Reads how the exec went, once the pipe is readable or the child is dead. */
+void pp_child_finish(struct pp_wards *wards, struct pp_ward *ward);
+
+#endif

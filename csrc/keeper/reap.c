@@ -1,0 +1,268 @@
+/* reap.c - waits, kills, looks again.
+ *
+ * A child that has not been reaped keeps its number, and nobody else reaps ours, so a
+ * kill by number of a child is exact. Processes that are not our children are never
+ * killed by number: the death of their parents makes them our children. A process
+ * group dies in one piece even while its members fork (kill(2) holds the kernel's task
+ * lock), so groups are killed first; that ends the plain fork bomb.
+ *
+ * The proof that nothing is left of a worker is one walk over /proc that found nothing
+ * to kill and during which no child was reaped: a process that a walk misses hangs, at
+ * the walk's start, below a child of ours, which is either met or reaped.
+ *
+ * Where /proc cannot be read, the worker and its process group are all that can be
+ * killed, and its end is reported when these are.
+ */
+#include "keeper/reap.h"
+
+#include "base/clock.h"
+#include "keeper/child.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    REAPS_A_STEP = 256,
+    PROCS_A_STEP = 512,
+    EMPTY_WALKS = 3, /* before children that /proc does not show are given up */
+};
+
+#define PAUSE_MIN (10 * PP_MS)
+#define PAUSE_MAX PP_SECOND
+
+void pp_reaper_init(struct pp_reaper *reaper, struct pp_wards *wards)
+{
+    *reaper = (struct pp_reaper){
+        .wards = wards,
+        .self = getpid(),
+        .look = PP_NEVER,
+        .pause = PAUSE_MIN,
+    };
+    if (pp_proc_open(&reaper->walk) < 0)
+        reaper->walk = NULL;
+}
+
+void pp_reaper_deinit(struct pp_reaper *reaper)
+{
+    reaper->walk = pp_proc_close(reaper->walk);
+}
+
+static void kill_child(pid_t pid)
+{
+    (void)kill(pid, SIGKILL);
+    (void)kill(pid, SIGCONT); /* a stopped process in a pid namespace was seen to ignore KILL */
+}
+
+void pp_reaper_kill(struct pp_ward *ward)
+{
+    ward->killed = true;
+    (void)kill(-ward->pid, SIGKILL); /* no such group before its setsid: it has no tree yet */
+    kill_child(ward->pid);
+}
+
+static void walk_from(struct pp_reaper *reaper)
+{
+    reaper->again = true;
+}
+
+void pp_reaper_leave(struct pp_reaper *reaper)
+{
+    struct pp_list *living = &reaper->wards->living;
+
+    reaper->leaving = true;
+    for (struct pp_list *l = living->next; l != living; l = l->next)
+        pp_reaper_kill(pp_container(l, struct pp_ward, link));
+    walk_from(reaper);
+}
+
+static void look_in(struct pp_reaper *reaper, int64_t span)
+{
+    int64_t look = pp_after(pp_now(), span);
+
+    if (look < reaper->look)
+        reaper->look = look;
+}
+
+void pp_reaper_notice(struct pp_reaper *reaper)
+{
+    if (reaper->look == PP_NEVER)
+        look_in(reaper, PP_SECOND);
+}
+
+static int64_t microseconds(struct timeval t)
+{
+    return (int64_t)t.tv_sec * 1000000 + t.tv_usec;
+}
+
+/* The worker is a zombie: its number is still its own, and its group's. */
+static void bury(struct pp_reaper *reaper, struct pp_ward *ward)
+{
+    struct rusage usage;
+    int status = 0;
+
+    (void)kill(-ward->pid, SIGKILL);
+    if (ward->state == PP_WARD_LAUNCHING)
+        pp_child_finish(reaper->wards, ward);
+    if (wait4(ward->pid, &status, __WALL, &usage) < 0)
+        usage = (struct rusage){.ru_maxrss = 0};
+    pp_ward_reaped(reaper->wards, ward);
+    if (ward->last.kind == PP_REPORT_FAILED) {
+        pp_ward_over(reaper->wards, ward); /* never exec'd, so it has started nothing */
+        return;
+    }
+    ward->last.kind = PP_REPORT_ENDED;
+    ward->last.status = status;
+    ward->last.user_us = microseconds(usage.ru_utime);
+    ward->last.system_us = microseconds(usage.ru_stime);
+    ward->last.max_rss_kib = usage.ru_maxrss;
+    walk_from(reaper);
+}
+
+static bool is_let_alone(const struct pp_reaper *reaper, pid_t session)
+{
+    const struct pp_ward *ward = pp_ward_by_pid(reaper->wards, session);
+
+    return !reaper->leaving && ward != NULL && !ward->killed;
+}
+
+/* Reaps one child. False when none is dead. */
+static bool reap_one(struct pp_reaper *reaper)
+{
+    siginfo_t info = {.si_pid = 0};
+    struct pp_ward *ward;
+
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || info.si_pid == 0)
+        return false;
+    ward = pp_ward_by_pid(reaper->wards, info.si_pid);
+    if (ward != NULL) {
+        bury(reaper, ward);
+        return true;
+    }
+    /* What it leaves behind is ours from now on. */
+    if (!is_let_alone(reaper, getsid(info.si_pid)))
+        walk_from(reaper);
+    (void)waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG | __WALL);
+    return true;
+}
+
+static void reap_some(struct pp_reaper *reaper)
+{
+    for (int i = 0; i < REAPS_A_STEP; i++) {
+        if (!reap_one(reaper)) {
+            reaper->signalled = false;
+            return;
+        }
+        pp_reaper_notice(reaper);
+    }
+}
+
+static void meet(struct pp_reaper *reaper, const struct pp_proc *proc)
+{
+    pid_t group;
+
+    if (proc->parent != reaper->self)
+        return;
+    if (!reaper->leaving && pp_ward_by_pid(reaper->wards, proc->pid) != NULL)
+        return;
+    if (is_let_alone(reaper, proc->session))
+        return;
+    reaper->found++;
+    group = getpgid(proc->pid);
+    /* Its own session's groups only hold its kin. Never the keeper's own group. */
+    if (group > 0 && group != getpgrp())
+        (void)kill(-group, SIGKILL);
+    kill_child(proc->pid);
+}
+
+/* Every worker that was reaped before this walk began has nothing left. */
+static void walk_proved(struct pp_reaper *reaper)
+{
+    struct pp_list *link;
+
+    while ((link = pp_list_pop_front(&reaper->wards->sweeping)) != NULL)
+        pp_ward_over(reaper->wards, pp_container(link, struct pp_ward, link));
+}
+
+static void end_walk(struct pp_reaper *reaper)
+{
+    reaper->walking = false;
+    if (reaper->again)
+        return;
+    if (reaper->found == 0) {
+        walk_proved(reaper);
+        reaper->pause = PAUSE_MIN;
+        reaper->empty++;
+        if (reaper->leaving) /* and not alone: somebody is just being born */
+            look_in(reaper, PAUSE_MIN);
+        return;
+    }
+    /* Their deaths will wake us; look again all the same. */
+    reaper->empty = 0;
+    look_in(reaper, reaper->pause);
+    reaper->pause = reaper->pause < PAUSE_MAX / 2 ? reaper->pause * 2 : PAUSE_MAX;
+}
+
+static void begin_walk(struct pp_reaper *reaper)
+{
+    siginfo_t info = {.si_pid = 0};
+
+    reaper->again = false;
+    reaper->found = 0;
+    reaper->look = PP_NEVER;
+    if (reaper->walk == NULL ||
+        (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 && errno == ECHILD)) {
+        end_walk(reaper); /* nobody to be seen, or nobody at all */
+        return;
+    }
+    pp_proc_rewind(reaper->walk);
+    reaper->walking = true;
+}
+
+static void walk_some(struct pp_reaper *reaper)
+{
+    for (int i = 0; i < PROCS_A_STEP; i++) {
+        struct pp_proc proc;
+        int r = pp_proc_next(reaper->walk, &proc);
+
+        if (r == -EAGAIN) {
+            reaper->found++; /* not seen, so nothing is proved */
+            continue;
+        }
+        if (r < 0)
+            reaper->walk = pp_proc_close(reaper->walk); /* from now on we are blind */
+        if (r != 0) {
+            end_walk(reaper);
+            return;
+        }
+        meet(reaper, &proc);
+    }
+}
+
+void pp_reaper_step(struct pp_reaper *reaper)
+{
+    if (reaper->signalled)
+        reap_some(reaper);
+    if (reaper->walking)
+        walk_some(reaper);
+    else if (reaper->again || reaper->look <= pp_now())
+        begin_walk(reaper);
+}
+
+bool pp_reaper_busy(const struct pp_reaper *reaper)
+{
+    return reaper->signalled || reaper->walking || reaper->again;
+}
+
+bool pp_reaper_alone(const struct pp_reaper *reaper)
+{
+    siginfo_t info = {.si_pid = 0};
+
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
+        return errno == ECHILD;
+    /* Children that /proc does not show (hidepid, proc(5)) cannot be killed. */
+    return pp_list_empty(&reaper->wards->living) && reaper->empty >= EMPTY_WALKS;
+}

@@ -1,0 +1,262 @@
+/* answer.c - what a loop-owned worker says, and what its silence after death means. */
+#include "pool/pool.h"
+
+#include <string.h>
+
+/* Calls whose replies are filled; they end together under the lock. */
+struct batch {
+    struct pp_list ended;    /* by call->offered */
+    struct pp_list returned; /* likewise; back to the line */
+    const char *broken;      /* the rule that was broken; NULL: none */
+};
+
+static struct pp_call *head_of(const struct pp_slot *slot)
+{
+    if (pp_list_empty(&slot->inflight))
+        return NULL;
+    return pp_container(slot->inflight.next, struct pp_call, offered);
+}
+
+static void recall_over(struct pp_slot *slot, uint64_t id)
+{
+    if (slot->recall_last == 0 || id < slot->recall_last)
+        return;
+    slot->recall_last = 0;
+    atomic_store(&slot->worker.control->recall_from, UINT64_MAX);
+}
+
+static void move(struct pp_slot *slot, struct pp_call *call, struct pp_list *to)
+{
+    pp_list_remove(&call->offered);
+    pp_list_push_back(to, &call->offered);
+    slot->n_inflight--;
+    slot->head_since = pp_now();
+}
+
+static const char *take_result(struct pyproc_pool *pool, struct pp_call *call,
+                               const struct pp_message_result *result)
+{
+    struct pyproc_reply *reply = &call->item->reply;
+
+    if (call->message.items == 0) {
+        if (result->payload.size > pool->max_result)
+            return "a result is larger than the limit";
+        pp_reply_value(reply, (int)result->codec, result->payload.data, result->payload.size, 0);
+        return NULL;
+    }
+    if (result->base != call->part_count || result->count > call->message.items - result->base ||
+        result->base + result->count != call->message.items)
+        return "a chunk's answer does not fit its items";
+    if (call->part_count == 0) {
+        pp_reply_value(reply, (int)result->codec, result->payload.data, result->payload.size,
+                       result->count);
+        return NULL;
+    }
+    if (pp_buffer_append(&call->parts, result->payload.data, result->payload.size) < 0)
+        return "a chunk's answers are larger than the limit";
+    pp_reply_value(reply, PYPROC_CODEC_RICH, pp_buffer_bytes(&call->parts),
+                   pp_buffer_size(&call->parts), call->message.items);
+    return NULL;
+}
+
+static const char *take_part(struct pp_call *call, const struct pp_message_chunk_part *part)
+{
+    if (part->count == 0 || part->base != call->part_count ||
+        part->count > call->message.items - part->base)
+        return "a part of a chunk does not fit its items";
+    if (pp_buffer_append(&call->parts, part->payload.data, part->payload.size) < 0)
+        return "a chunk's answers are larger than the limit";
+    call->part_count += part->count;
+    return NULL;
+}
+
+/* One message: NULL, or the rule that it broke. */
+static const char *take(struct pyproc_pool *pool, struct pp_slot *slot, struct batch *batch,
+                        const struct pp_message *message)
+{
+    static const char foreign[] = "an answer names a call that is not the worker's running one";
+    struct pp_call *head = head_of(slot);
+    uint64_t running = head && slot->n_inflight > slot->n_unsent ? head->wire_id : 0;
+    const char *broken = NULL;
+
+    if (message->kind == PP_MESSAGE_RESULT) {
+        if (message->result.id != running)
+            return foreign;
+        broken = take_result(pool, head, &message->result);
+    } else if (message->kind == PP_MESSAGE_FAILURE) {
+        if (message->failure.id != running)
+            return foreign;
+        pp_reply_failure(&head->item->reply, &message->failure);
+    } else if (message->kind == PP_MESSAGE_CHUNK_PART) {
+        return message->chunk_part.id == running ? take_part(head, &message->chunk_part) : foreign;
+    } else if (message->kind == PP_MESSAGE_RETURNED) {
+        uint64_t id = message->returned;
+
+        if (id > slot->recall_last)
+            return "a call was returned that nobody took back";
+        if (id == running)
+            move(slot, head, &batch->returned);
+        else if (running && id < running)
+            return foreign;
+        recall_over(slot, id);
+        return NULL;
+    } else {
+        return "the worker sent a message that nobody asked for";
+    }
+    if (broken)
+        return broken;
+    move(slot, head, &batch->ended);
+    recall_over(slot, running);
+    return NULL;
+}
+
+/* Reads once: 0 when more may wait, MORE when none does, END at the end or after nonsense. */
+static int read_messages(struct pyproc_pool *pool, struct pp_slot *slot, struct batch *batch)
+{
+    struct pp_channel *channel = &slot->worker.channel;
+    struct pp_message message;
+    int r = pp_channel_fill(channel);
+
+    if (r != 0)
+        return r == PP_CHANNEL_MORE ? r : PP_CHANNEL_END;
+    while (!batch->broken && (r = pp_channel_next(channel, &message)) == 0)
+        batch->broken = take(pool, slot, batch, &message);
+    if (r == PP_CHANNEL_BROKEN)
+        batch->broken = pp_channel_why();
+    else if (r < 0)
+        batch->broken = "the host is out of memory for an answer";
+    return batch->broken ? PP_CHANNEL_END : 0;
+}
+
+/* Lock held. */
+static void settle(struct pyproc_pool *pool, struct pp_slot *slot, struct batch *batch,
+                   struct pp_done *done)
+{
+    struct pp_list *at;
+
+    while ((at = pp_list_pop_front(&batch->ended)) != NULL) {
+        (void)atomic_fetch_add_explicit(&slot->worker.tasks_done, 1, memory_order_relaxed);
+        pp_call_end(pool, pp_container(at, struct pp_call, offered), done);
+    }
+    while (!pp_list_empty(&batch->returned)) {
+        struct pp_call *call = pp_container(batch->returned.prev, struct pp_call, offered);
+
+        slot->n_inflight++; /* pp_requeue takes it off */
+        pp_requeue(pool, call, done);
+    }
+    if (batch->broken) {
+        pp_count(&pool->metrics.protocol_errors);
+        (void)pp_worker_doom(&slot->worker, "protocol");
+    }
+}
+
+static void next_starts(struct pyproc_pool *pool, struct pp_slot *slot)
+{
+    struct pp_call *head = head_of(slot);
+
+    slot->deadline = PP_NEVER;
+    if (!head || slot->n_inflight <= slot->n_unsent)
+        return;
+    if (head->run_timeout != PP_NEVER)
+        pp_pool_deadline(pool, slot, pp_after(slot->head_since, head->run_timeout));
+    atomic_store(&slot->worker.control->deadline, slot->deadline);
+    if (head->cancelled)
+        (void)pp_worker_doom(&slot->worker, "cancel");
+}
+
+/* Nothing more comes. The keeper's report says why, usually within a millisecond; one
+ * that closed its channel but lives is killed after a second. */
+static void hung_up(struct pyproc_pool *pool, struct pp_slot *slot)
+{
+    (void)pp_worker_watch(&slot->worker, 0);
+    slot->ending = true;
+    pp_pool_deadline(pool, slot, pp_after(pp_now(), PP_SECOND));
+}
+
+void pp_answer_readable(struct pyproc_pool *pool, struct pp_slot *slot)
+{
+    struct batch batch = {.broken = NULL};
+    struct pp_done done = {0};
+    int r;
+
+    pp_list_init(&batch.ended);
+    pp_list_init(&batch.returned);
+    r = read_messages(pool, slot, &batch);
+    (void)pthread_mutex_lock(&pool->lock);
+    settle(pool, slot, &batch, &done);
+    next_starts(pool, slot);
+    if (r == PP_CHANNEL_END)
+        hung_up(pool, slot);
+    pp_dispatch(pool, &done);
+    (void)pthread_mutex_unlock(&pool->lock);
+    pp_dispatch_send(pool);
+    pp_done_flush(&done);
+}
+
+/* Items of a chunk that were answered before the death: in memory that outlives the
+ * worker. Each word is read once and checked; the bytes are data like any answer. */
+static void take_area(struct pp_slot *slot, struct pp_call *call)
+{
+    const struct pp_status_page *page = slot->worker.status;
+    uint32_t base, count;
+    uint64_t size;
+
+    if (atomic_load(&page->area_id) != call->wire_id)
+        return;
+    count = atomic_load(&page->area_count);
+    base = atomic_load(&page->area_base);
+    size = atomic_load(&page->area_size);
+    if (base != call->part_count || count > call->message.items - base || size > PP_AREA_SIZE)
+        return; /* sent as a part already, or nonsense */
+    if (pp_buffer_append(&call->parts, page->area, (size_t)size) == 0)
+        call->part_count += count;
+}
+
+static void end_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_call *call,
+                     struct pp_done *done)
+{
+    struct pyproc_reply *reply = &call->item->reply;
+
+    if (call->message.items) {
+        take_area(slot, call);
+        pp_reply_value(reply, PYPROC_CODEC_RICH, pp_buffer_bytes(&call->parts),
+                       pp_buffer_size(&call->parts), call->part_count);
+    }
+    pp_worker_obituary(&slot->worker, reply);
+    slot->n_inflight--;
+    pp_call_end(pool, call, done);
+}
+
+/* By the worker's own word: a lie harms only the calls that it was given. */
+static bool has_started(const struct pp_call *call, uint64_t started)
+{
+    return call->wire_id != 0 && call->wire_id <= started;
+}
+
+void pp_answer_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_done *done)
+{
+    uint64_t started = atomic_load(&slot->worker.status->started);
+    struct batch batch = {.broken = NULL};
+    struct pp_call *call;
+
+    pp_list_init(&batch.ended);
+    pp_list_init(&batch.returned);
+    if (slot->n_unsent == 0)
+        while (read_messages(pool, slot, &batch) == 0)
+            ;
+    batch.broken = NULL;
+    settle(pool, slot, &batch, done);
+    /* From the newest to the oldest, so that the line keeps its order. */
+    while (!pp_list_empty(&slot->inflight)) {
+        call = pp_container(slot->inflight.prev, struct pp_call, offered);
+        if (!has_started(call, started) && call->requeued < PP_REQUEUE_MAX) {
+            call->requeued++;
+            pp_count(&pool->metrics.calls_requeued);
+            pp_requeue(pool, call, done);
+        } else {
+            end_dead(pool, slot, call, done);
+        }
+    }
+    slot->n_unsent = 0;
+    slot->owner = PP_OWNER_NONE;
+}

@@ -1,0 +1,128 @@
+/* info.c - what a pool tells about itself, and resizing. Any thread. */
+#include "pool/pool.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+
+static void fill_counters(struct pyproc_pool *pool, struct pyproc_stats *stats)
+{
+    struct pp_metrics *m = &pool->metrics;
+
+    stats->workers_started = pp_counted(&m->workers_started);
+    stats->workers_died = pp_counted(&m->workers_died);
+    stats->start_failures = pp_counted(&m->start_failures);
+    stats->calls_admitted = pp_counted(&m->calls_admitted);
+    stats->calls_ok = pp_counted(&m->calls_ok);
+    stats->calls_failed = pp_counted(&m->calls_failed);
+    stats->calls_crashed = pp_counted(&m->calls_crashed);
+    stats->calls_timed_out = pp_counted(&m->calls_timed_out);
+    stats->calls_cancelled = pp_counted(&m->calls_cancelled);
+    stats->calls_rejected = pp_counted(&m->calls_rejected);
+    stats->calls_requeued = pp_counted(&m->calls_requeued);
+    stats->calls_recalled = pp_counted(&m->calls_recalled);
+    stats->protocol_errors = pp_counted(&m->protocol_errors);
+    stats->output_dropped_bytes =
+        __atomic_load_n(&pool->supervisor.output_dropped, __ATOMIC_RELAXED);
+    stats->keeper_restarts =
+        __atomic_load_n(&pool->supervisor.keeper_restarts, __ATOMIC_RELAXED);
+}
+
+PYPROC_API void pyproc_stats(struct pyproc_pool *pool, struct pyproc_stats *stats)
+{
+    struct pp_census census;
+
+    *stats = (struct pyproc_stats){0};
+    fill_counters(pool, stats);
+    if (pp_pool_forked(pool))
+        return;
+    (void)pthread_mutex_lock(&pool->lock);
+    census = pp_pool_census(pool);
+    stats->calls_waiting = pool->n_waiting;
+    stats->calls_running = pool->active - pool->n_waiting;
+    stats->queue_bytes = pool->waiting_bytes;
+    (void)pthread_mutex_unlock(&pool->lock);
+    stats->workers = census.live;
+    stats->workers_idle = census.idle;
+    stats->workers_busy = census.busy;
+    stats->workers_starting = census.starting;
+}
+
+static void describe(struct pp_slot *slot, struct pyproc_worker_info *info)
+{
+    struct pp_worker *worker = &slot->worker;
+
+    info->id = worker->id;
+    info->pid = atomic_load(&worker->pid);
+    info->state = pp_worker_state_name(atomic_load(&worker->state));
+    info->tasks_done = atomic_load(&worker->tasks_done);
+    info->age = (double)(pp_now() - worker->born) / 1e9;
+}
+
+PYPROC_API size_t pyproc_workers(struct pyproc_pool *pool, struct pyproc_worker_info *infos,
+                                 size_t max)
+{
+    const struct pp_list *at;
+    size_t n = 0;
+
+    if (pp_pool_forked(pool))
+        return 0;
+    (void)pthread_mutex_lock(&pool->lock);
+    for (at = pool->slots.next; at != &pool->slots; at = at->next) {
+        struct pp_slot *slot = pp_container(at, struct pp_slot, link);
+
+        if (slot->buried || atomic_load(&slot->worker.state) == PP_WORKER_NEW)
+            continue;
+        if (n < max)
+            describe(slot, &infos[n]);
+        n++;
+    }
+    (void)pthread_mutex_unlock(&pool->lock);
+    return n;
+}
+
+PYPROC_API int pyproc_resize(struct pyproc_pool *pool, unsigned min_workers, unsigned max_workers)
+{
+    if (min_workers < 1 || max_workers < min_workers || max_workers > PP_WORKERS_MAX)
+        return pp_fail(-EINVAL, "resize wants 1 <= min_workers <= max_workers <= %d",
+                       PP_WORKERS_MAX);
+    if (pp_pool_forked(pool))
+        return 0;
+    (void)pthread_mutex_lock(&pool->lock);
+    pool->min_workers = min_workers;
+    pool->max_workers = max_workers;
+    if (pool->state < PP_POOL_CLOSING)
+        pp_loop_wake(pool->loop);
+    (void)pthread_mutex_unlock(&pool->lock);
+    return 0;
+}
+
+PYPROC_API void pyproc_functions(struct pyproc_pool *pool,
+                                 void (*each)(void *token, struct pyproc_bytes name,
+                                              struct pyproc_bytes signature),
+                                 void *token)
+{
+    const struct pyproc_function *functions;
+    size_t n;
+
+    if (pp_pool_forked(pool))
+        return;
+    (void)pthread_mutex_lock(&pool->lock);
+    functions = pool->functions; /* set once, never changed */
+    n = pool->n_functions;
+    (void)pthread_mutex_unlock(&pool->lock);
+    for (size_t i = 0; i < n; i++)
+        each(token, functions[i].name, functions[i].qualname);
+}
+
+PYPROC_API int32_t pyproc_keeper_pid(struct pyproc_pool *pool)
+{
+    int32_t pid;
+
+    if (pp_pool_forked(pool))
+        return 0;
+    (void)pthread_mutex_lock(&pool->lock);
+    pid = pool->keeper_pid;
+    (void)pthread_mutex_unlock(&pool->lock);
+    return pid;
+}

@@ -1,0 +1,316 @@
+/* pool.c - opens and frees a pool, and keeps the line: who waits, who is idle. */
+#include "pool/pool.h"
+
+#include "base/error.h"
+#include "base/futex.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+PYPROC_API const char *pyproc_error_text(void)
+{
+    return pp_fail_text();
+}
+
+PYPROC_API void pyproc_config_init(struct pyproc_config *config)
+{
+    *config = (struct pyproc_config){
+        .min_workers = 1,
+        .max_workers = 1,
+        .max_queue_bytes = (size_t)256 << 20,
+        .max_frame = (size_t)16 << 20,
+        .max_result = (size_t)16 << 20,
+        .start_timeout = 30 * PP_SECOND,
+        .queue_timeout = PYPROC_FOREVER,
+        .task_timeout = PYPROC_FOREVER,
+        .limit_address_space = PYPROC_UNLIMITED,
+        .limit_file_size = PYPROC_UNLIMITED,
+        .limit_open_files = 1024,
+        .limit_stack = PYPROC_UNLIMITED,
+    };
+}
+
+bool pp_pool_forked(const struct pyproc_pool *pool)
+{
+    return getpid() != pool->owner;
+}
+
+void pp_pool_active(struct pyproc_pool *pool, int change)
+{
+    if (change > 0) {
+        pool->active++;
+        return;
+    }
+    pool->active--;
+    if (pool->active == 0 && pool->state != PP_POOL_OPEN)
+        pp_futex_set(&pool->drained, atomic_load(&pool->drained) + 1);
+}
+
+void pp_pool_wait_for_worker(struct pyproc_pool *pool, struct pp_want *want, bool first)
+{
+    if (first)
+        pp_list_push_front(&pool->waiting, &want->link);
+    else
+        pp_list_push_back(&pool->waiting, &want->link);
+    pool->n_waiting++;
+    if (want->kind == PP_WANT_CALL) {
+        pool->n_waiting_calls++;
+        pool->waiting_bytes += pp_container(want, struct pp_call, want)->size;
+    }
+}
+
+void pp_pool_unwait(struct pyproc_pool *pool, struct pp_want *want)
+{
+    pp_list_remove(&want->link);
+    pool->n_waiting--;
+    if (want->kind == PP_WANT_CALL) {
+        pool->n_waiting_calls--;
+        pool->waiting_bytes -= pp_container(want, struct pp_call, want)->size;
+        if (pool->room_waiters)
+            pp_futex_set(&pool->room, atomic_load(&pool->room) + 1);
+    }
+}
+
+void pp_pool_lease(struct pyproc_pool *pool, struct pp_slot *slot, pthread_t lessee)
+{
+    (void)pool;
+    pp_list_remove(&slot->idle);
+    slot->owner = PP_OWNER_LEASED;
+    slot->lessee = lessee;
+    atomic_store_explicit(&slot->worker.state, PP_WORKER_BUSY, memory_order_relaxed);
+}
+
+void pp_pool_deadline(struct pyproc_pool *pool, struct pp_slot *slot, int64_t deadline)
+{
+    slot->deadline = deadline;
+    if (deadline < pool->armed)
+        pp_loop_wake(pool->loop);
+}
+
+static void grant(struct pyproc_pool *pool, struct pp_want *want, struct pp_slot *slot)
+{
+    struct pp_waiter *waiter = pp_container(want, struct pp_waiter, want);
+
+    pp_pool_unwait(pool, want);
+    pp_pool_lease(pool, slot, waiter->thread);
+    waiter->slot = slot;
+    pp_futex_set(&waiter->settled, 1);
+}
+
+void pp_pool_give_back(struct pyproc_pool *pool, struct pp_slot *slot)
+{
+    struct pp_worker *worker = &slot->worker;
+    struct pp_want *next = NULL;
+
+    slot->owner = PP_OWNER_NONE;
+    slot->deadline = PP_NEVER;
+    if (atomic_load(&worker->cause) || atomic_load(&worker->state) == PP_WORKER_DEAD) {
+        pp_loop_wake(pool->loop); /* it only waited for its last owner */
+        return;
+    }
+    atomic_store_explicit(&worker->state, PP_WORKER_READY, memory_order_relaxed);
+    if (!pp_list_empty(&pool->waiting))
+        next = pp_container(pool->waiting.next, struct pp_want, link);
+    if (next && next->kind == PP_WANT_THREAD) {
+        grant(pool, next, slot);
+        return;
+    }
+    pp_list_push_front(&pool->idle, &slot->idle);
+    if (next || pool->state != PP_POOL_OPEN)
+        pp_loop_wake(pool->loop);
+}
+
+void pp_waiter_end(struct pp_waiter *waiter, enum pyproc_end end, const char *text,
+                   const struct pyproc_reply *like)
+{
+    if (like)
+        pp_reply_copy(waiter->reply, like);
+    else
+        pp_reply_end(waiter->reply, end, text);
+    pp_futex_set(&waiter->settled, 1);
+}
+
+void pp_pool_end_waiting(struct pyproc_pool *pool, enum pyproc_end end, const char *text,
+                         const struct pyproc_reply *like, struct pp_done *done)
+{
+    while (!pp_list_empty(&pool->waiting)) {
+        struct pp_want *want = pp_container(pool->waiting.next, struct pp_want, link);
+
+        if (want->kind == PP_WANT_THREAD) {
+            pp_pool_unwait(pool, want);
+            pp_waiter_end(pp_container(want, struct pp_waiter, want), end, text, like);
+            continue;
+        }
+        struct pp_call *call = pp_container(want, struct pp_call, want);
+
+        if (like)
+            pp_reply_copy(&call->item->reply, like);
+        else
+            pp_reply_end(&call->item->reply, end, text);
+        pp_call_end(pool, call, done);
+    }
+}
+
+struct pp_census pp_pool_census(const struct pyproc_pool *pool)
+{
+    struct pp_census census = {0};
+    const struct pp_list *at;
+
+    for (at = pool->slots.next; at != &pool->slots; at = at->next) {
+        struct pp_slot *slot = pp_container(at, struct pp_slot, link);
+        int state = atomic_load(&slot->worker.state);
+
+        if (slot->buried || slot->retired || atomic_load(&slot->worker.cause))
+            continue;
+        census.live++;
+        if (state <= PP_WORKER_IMPORTING)
+            census.starting++;
+        else if (slot->owner == PP_OWNER_NONE)
+            census.idle++;
+        else
+            census.busy++;
+    }
+    return census;
+}
+
+static int check(const struct pyproc_config *config)
+{
+    if (!config->python)
+        return pp_fail(-EINVAL, "config.python is missing");
+    if (config->min_workers < 1 || config->max_workers < config->min_workers ||
+        config->max_workers > PP_WORKERS_MAX)
+        return pp_fail(-EINVAL, "config wants 1 <= min_workers <= max_workers <= %d",
+                       PP_WORKERS_MAX);
+    if (config->max_frame < 4096 || config->max_frame >= 0x50590000U)
+        return pp_fail(-EINVAL, "config.max_frame is not between 4096 and 0x50590000");
+    return 0;
+}
+
+static struct pyproc_pool *pool_new(const struct pyproc_config *config)
+{
+    struct pyproc_pool *pool = calloc(1, sizeof *pool);
+
+    if (!pool)
+        return NULL;
+    (void)pthread_mutex_init(&pool->lock, NULL);
+    pool->owner = getpid();
+    pool->queue_timeout = config->queue_timeout;
+    pool->task_timeout = config->task_timeout;
+    pool->max_queue = config->max_queue;
+    pool->max_queue_bytes = config->max_queue_bytes;
+    pool->max_result = config->max_result;
+    pool->min_workers = config->min_workers;
+    pool->max_workers = config->max_workers;
+    atomic_init(&pool->next_id, 1);
+    pp_list_init(&pool->slots);
+    pp_list_init(&pool->idle);
+    pp_list_init(&pool->waiting);
+    pool->armed = pool->recall_at = pool->close_at = PP_NEVER;
+    pool->supervisor = (struct pp_supervisor){.calls = &pp_pool_supervisor_calls,
+                                              .token = pool,
+                                              .plan = &pool->plan,
+                                              .find = pp_pool_find_worker};
+    return pool;
+}
+
+void pp_pool_destroy(struct pyproc_pool *pool)
+{
+    for (size_t i = 0; i < pool->n_functions; i++) {
+        free((void *)(uintptr_t)pool->functions[i].name.data);
+        free((void *)(uintptr_t)pool->functions[i].qualname.data);
+    }
+    free(pool->functions);
+    free(pool->buckets);
+    free(pool->expiry);
+    if (pool->start_error) {
+        pyproc_reply_clear(&pool->start_error->reply);
+        free(pool->start_error);
+    }
+    pp_plan_deinit(&pool->plan);
+    (void)pthread_mutex_destroy(&pool->lock);
+    free(pool);
+}
+
+static int start(struct pyproc_pool *pool, const struct pyproc_config *config)
+{
+    int r = pp_plan_init(&pool->plan, config);
+
+    if (r == 0)
+        r = pp_loop_new(&pp_pool_loop_calls, pool, &pool->loop);
+    if (r < 0)
+        return r;
+    pool->supervisor.loop = pool->loop;
+    return pp_loop_start(pool->loop);
+}
+
+PYPROC_API int pyproc_pool_open(const struct pyproc_config *config, const struct pyproc_wait *wait,
+                                struct pyproc_reply *reply, struct pyproc_pool **poolp)
+{
+    struct pyproc_pool *pool;
+    int r = check(config);
+
+    pp_reply_init(reply);
+    if (r < 0)
+        return r;
+    pool = pool_new(config);
+    if (!pool)
+        return pp_fail(-ENOMEM, "make a pool");
+    r = start(pool, config);
+    if (r < 0) {
+        pool->loop = pp_loop_free(pool->loop);
+        pp_pool_destroy(pool);
+        return r;
+    }
+    pp_pool_await_first(pool, wait, reply);
+    if (reply->end != PYPROC_END_VALUE) {
+        (void)pyproc_pool_close(pool, 0, NULL);
+        pyproc_pool_free(pool);
+        return 0;
+    }
+    *poolp = pool;
+    return 0;
+}
+
+PYPROC_API void pyproc_pool_free(struct pyproc_pool *pool)
+{
+    bool closed;
+
+    if (!pool || pp_pool_forked(pool))
+        return; /* the parent's memory, copied: nothing in it may be touched */
+    (void)pthread_mutex_lock(&pool->lock);
+    closed = pool->state == PP_POOL_CLOSED;
+    if (!closed) {
+        pool->orphan = true;
+        pool->state = PP_POOL_CLOSING;
+        pp_loop_detach(pool->loop);
+        pp_loop_wake(pool->loop);
+    }
+    (void)pthread_mutex_unlock(&pool->lock);
+    if (!closed)
+        return; /* the loop kills, and frees */
+    pool->loop = pp_loop_free(pool->loop);
+    pp_pool_destroy(pool);
+}
+
+PYPROC_API void pyproc_pool_after_fork(struct pyproc_pool *pool)
+{
+    struct pp_list *at;
+
+    /* No lock: the thread that held it does not exist here. Another thread may have been
+     * changing the ring when the fork came, so the walk is bounded. */
+    at = pool->slots.next;
+    for (unsigned i = 0; at && at != &pool->slots && i < PP_WORKERS_MAX; i++, at = at->next) {
+        struct pp_worker *worker = &pp_container(at, struct pp_slot, link)->worker;
+
+        (void)close(worker->channel.fd);
+        (void)close(worker->events.fd);
+        (void)close(worker->output[0].fd);
+        (void)close(worker->output[1].fd);
+        (void)close(worker->pidfd);
+        (void)close(worker->crash_fd);
+    }
+    if (pool->supervisor.keeper)
+        (void)close(pp_keeper_fd(pool->supervisor.keeper));
+}

@@ -1,0 +1,223 @@
+/* pool.h - the pool's own room: slots, wants, calls. Private to csrc/pool.
+ *
+ *   pyproc_call   -> acquire -> lease -> exchange ------------> give back   (lease.c)
+ *   pyproc_submit -> waiting -> loop: dispatch -> offered -> answer -> queue (submit.c, dispatch.c)
+ *
+ * One lock guards everything marked so; it is held for moments and never across a
+ * syscall that can wait. Who waits for a worker - a thread or a queued call - stands in
+ * one line, first come, first served.
+ */
+#ifndef PP_POOL_POOL_H
+#define PP_POOL_POOL_H
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "include/pyproc.h"
+#include "metrics/metrics.h"
+#include "supervisor/worker.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+enum { PP_WORKERS_MAX = 4096 };
+/* Calls written ahead to one worker, and their bytes. */
+enum { PP_AHEAD_MAX = 64, PP_AHEAD_BYTES = 256 * 1024 };
+/* A call that its worker died before starting goes to another worker this often. */
+enum { PP_REQUEUE_MAX = 3 };
+
+enum pp_owner {
+    PP_OWNER_NONE,   /* starting, idle, or dead */
+    PP_OWNER_LEASED, /* a thread speaks with it */
+    PP_OWNER_LOOP,   /* the loop speaks with it */
+};
+
+/* A place in the pool, and the worker in it. */
+struct pp_slot {
+    struct pp_worker worker;
+    struct pp_list link; /* in pool->slots; lock */
+    struct pp_list idle; /* in pool->idle; lock */
+    enum pp_owner owner; /* lock */
+    pthread_t lessee;    /* lock; while leased */
+    int64_t deadline;    /* of the running call; lock */
+    bool was_ready;      /* loop */
+    bool retired;        /* loop: told to leave */
+    bool buried;         /* loop: the dead callback has run */
+    bool ending;         /* loop: its channel is at the end; the report is awaited */
+
+    /* Loop, while it owns the slot. */
+    struct pp_list inflight; /* calls written to it, oldest first */
+    size_t n_inflight;
+    size_t n_unsent;      /* the newest of them, whose frames are not made yet */
+    int64_t head_since;   /* when the oldest became the running one */
+    uint64_t recall_last; /* newest id that may be answered with Returned; 0: none */
+};
+
+enum pp_want_kind { PP_WANT_THREAD, PP_WANT_CALL };
+
+struct pp_want {
+    struct pp_list link; /* in pool->waiting; lock */
+    enum pp_want_kind kind;
+};
+
+/* A thread that waits for a lease; on its stack. */
+struct pp_waiter {
+    struct pp_want want;
+    pthread_t thread;
+    _Atomic uint32_t settled;   /* futex: 1 when one of the two below is set */
+    struct pp_slot *slot;       /* granted */
+    struct pyproc_reply *reply; /* or ended: filled */
+};
+
+enum pp_call_state { PP_CALL_WAITING, PP_CALL_OFFERED, PP_CALL_ENDED };
+
+/* A queued call: owned by the pool from admission to its end. */
+struct pp_call {
+    struct pp_want want;    /* lock, while WAITING */
+    struct pp_list offered; /* in slot->inflight; loop */
+    struct pp_call *next;   /* in its hash bucket; lock */
+    enum pp_call_state state;  /* lock */
+    uint64_t id;
+    uint64_t wire_id;          /* of this dispatch; loop */
+    struct pp_slot *slot;      /* lock, while OFFERED */
+    int64_t queue_deadline;    /* PP_NEVER: none */
+    size_t heap_index;         /* in pool->expiry; lock; SIZE_MAX: not in it */
+    int64_t run_timeout;       /* PP_NEVER: none */
+    unsigned requeued;
+    bool cancelled;            /* lock: end it, however */
+    struct pyproc_queue *queue; /* a reference */
+    struct pyproc_item *item;   /* owned; where its end is written */
+    struct pp_message_call message; /* points into `bytes` */
+    uint32_t part_count;            /* items of a chunk that came as parts */
+    struct pp_buffer parts;         /* their bytes */
+    size_t size;                    /* bytes charged to the queue */
+    uint8_t bytes[];
+};
+
+enum pp_pool_state { PP_POOL_OPEN, PP_POOL_DRAINING, PP_POOL_CLOSING, PP_POOL_CLOSED };
+
+struct pyproc_pool {
+    pthread_mutex_t lock;
+    int32_t owner;         /* the process that made it; never changes */
+    struct pp_loop *loop;  /* never changes while open */
+    struct pp_plan plan;   /* never changes */
+    struct pp_supervisor supervisor; /* loop */
+    struct pp_metrics metrics;       /* atomics */
+    int64_t queue_timeout, task_timeout; /* never change; PP_NEVER: none */
+    size_t max_queue, max_queue_bytes, max_result; /* never change */
+    _Atomic uint64_t next_id;
+
+    /* Under the lock. */
+    enum pp_pool_state state;
+    unsigned min_workers, max_workers;
+    struct pp_list slots;
+    struct pp_list idle;
+    struct pp_list waiting;
+    size_t n_waiting; /* wants */
+    size_t n_waiting_calls;
+    size_t waiting_bytes;
+    size_t active;  /* admitted calls of either kind that have not ended */
+    uint32_t next_worker;
+    int64_t armed;  /* what the loop's timer is set to */
+    struct pp_call **buckets;
+    size_t n_buckets, n_calls;
+    struct pp_call **expiry; /* heap by queue_deadline */
+    size_t n_expiry, expiry_capacity;
+    struct pyproc_function *functions; /* published by the first worker; `bytes` are owned */
+    size_t n_functions;
+    unsigned room_waiters; /* threads in submit that wait for room */
+    int32_t keeper_pid;
+
+    _Atomic uint32_t drained; /* futex: changes when `active` falls to 0, and at each close step */
+    _Atomic uint32_t room;    /* futex: changes when room was made in the queue */
+    _Atomic uint32_t closed;  /* futex: 1 when the loop is done */
+
+    /* Loop. */
+    unsigned start_failures; /* in a row */
+    int64_t next_start;      /* back-off */
+    struct pp_reply_holder *start_error;
+    int64_t recall_at;       /* when to look for calls that wait behind a slow one */
+    int64_t close_at;        /* when those that were told to leave are killed */
+    bool orphan;             /* lock: nobody will close or join: the loop frees it all */
+    bool hurry;              /* lock: close without letting idle workers leave by themselves */
+    bool joined;             /* lock: somebody joins the loop thread */
+};
+
+/* Ends of a batch, put on their queue in one go. Loop, or any thread on its stack. */
+struct pp_done {
+    struct pyproc_queue *queue; /* a reference, or NULL */
+    struct pyproc_item *first, *last;
+};
+
+/* pool.c; lock held unless said otherwise. */
+bool pp_pool_forked(const struct pyproc_pool *pool);      /* no lock */
+void pp_pool_active(struct pyproc_pool *pool, int change); /* admits (+1) or ends (-1) a call */
+void pp_pool_wait_for_worker(struct pyproc_pool *pool, struct pp_want *want, bool first);
+void pp_pool_unwait(struct pyproc_pool *pool, struct pp_want *want);
+/* A slot has no owner any more: it goes to the next in line, or idle. */
+void pp_pool_give_back(struct pyproc_pool *pool, struct pp_slot *slot);
+/* Lends the slot to a thread. */
+void pp_pool_lease(struct pyproc_pool *pool, struct pp_slot *slot, pthread_t lessee);
+/* Sets the slot's deadline and wakes the loop when that is its earliest. */
+void pp_pool_deadline(struct pyproc_pool *pool, struct pp_slot *slot, int64_t deadline);
+/* Ends a waiting thread. */
+void pp_waiter_end(struct pp_waiter *waiter, enum pyproc_end end, const char *text,
+                   const struct pyproc_reply *like);
+
+/* lease.c; no lock. Waits for a first worker as any call would, and gives it back. */
+void pp_pool_await_first(struct pyproc_pool *pool, const struct pyproc_wait *wait,
+                         struct pyproc_reply *reply);
+
+/* call.c; lock held. */
+int pp_call_new(struct pyproc_pool *pool, const struct pyproc_request *request,
+                struct pyproc_queue *queue, void *token, struct pp_call **callp); /* no lock */
+void pp_call_free(struct pp_call *call);                                          /* no lock */
+int pp_call_admit(struct pyproc_pool *pool, struct pp_call *call);
+struct pp_call *pp_call_find(struct pyproc_pool *pool, uint64_t id);
+void pp_call_expires(struct pyproc_pool *pool, struct pp_call *call);
+void pp_call_expires_not(struct pyproc_pool *pool, struct pp_call *call);
+/* Ends a call whose item's reply is filled: it leaves every list and is freed. */
+void pp_call_end(struct pyproc_pool *pool, struct pp_call *call, struct pp_done *done);
+void pp_done_flush(struct pp_done *done); /* no lock needed */
+/* Counts an end. Any thread. */
+void pp_count_end(struct pyproc_pool *pool, enum pyproc_end end);
+
+/* dispatch.c; loop thread. */
+/* Gives idle workers to the line and calls to workers; lock held. */
+void pp_dispatch(struct pyproc_pool *pool, struct pp_done *done);
+/* Writes the frames of what was dispatched; lock not held. */
+void pp_dispatch_send(struct pyproc_pool *pool);
+/* answer.c; loop thread, lock not held: a loop-owned worker's bytes are here. */
+void pp_answer_readable(struct pyproc_pool *pool, struct pp_slot *slot);
+/* Lock held: the worker is dead: its running call ends, offered ones go back. */
+void pp_answer_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_done *done);
+/* Lock held: takes back calls that wait behind a slow or cancelled one. */
+void pp_recall_all(struct pyproc_pool *pool, struct pp_done *done);
+/* Lock held: a call goes back to the front of the line, or ends when it was cancelled. */
+void pp_requeue(struct pyproc_pool *pool, struct pp_call *call, struct pp_done *done);
+/* One turn of the loop: everything that is due. Lock not held. */
+void pp_pool_turn(struct pyproc_pool *pool);
+
+/* run.c: what the loop thread does. */
+extern const struct pp_loop_calls pp_pool_loop_calls;
+extern const struct pp_supervisor_calls pp_pool_supervisor_calls;
+struct pp_worker *pp_pool_find_worker(void *token, uint32_t id);
+
+/* Workers by what they are; lock held. */
+struct pp_census {
+    unsigned live, starting, idle, busy;
+};
+struct pp_census pp_pool_census(const struct pyproc_pool *pool);
+
+/* pool.c: frees everything; the loop thread has ended or never started. */
+void pp_pool_destroy(struct pyproc_pool *pool);
+/* Ends every want in the line; lock held. `like` is copied when it is not NULL. */
+void pp_pool_end_waiting(struct pyproc_pool *pool, enum pyproc_end end, const char *text,
+                         const struct pyproc_reply *like, struct pp_done *done);
+
+static inline struct pp_slot *pp_slot_of(struct pp_worker *worker)
+{
+    return pp_container(worker, struct pp_slot, worker);
+}
+
+#endif

@@ -1,0 +1,463 @@
+/* run.c - what the loop thread does in a turn: dooms, deadlines, starts, burials, the
+ * line, the steps of closing, and the next time to wake up. */
+#include "pool/pool.h"
+
+#include "base/error.h"
+#include "base/futex.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Back-off between failing starts: 0.1 s, doubled, at most 30 s, plus up to a quarter. */
+#define START_PAUSE (PP_SECOND / 10)
+#define START_PAUSE_MAX (30 * PP_SECOND)
+/* How long a worker that was told to leave may take. */
+#define LEAVE_TIME (1 * PP_SECOND)
+
+#define EACH_SLOT(pool, at, after)                                                                 \
+    for (at = (pool)->slots.next, after = at->next; at != &(pool)->slots;                          \
+         at = after, after = at->next)
+
+static struct pp_slot *slot_at(struct pp_list *at)
+{
+    return pp_container(at, struct pp_slot, link);
+}
+
+struct pp_worker *pp_pool_find_worker(void *token, uint32_t id)
+{
+    struct pyproc_pool *pool = token;
+    struct pp_list *at, *after;
+
+    EACH_SLOT(pool, at, after)
+    {
+        struct pp_slot *slot = slot_at(at);
+
+        if (!slot->buried && (id == 0 || slot->worker.id == id))
+            return &slot->worker;
+    }
+    return NULL;
+}
+
+/* --- starting ------------------------------------------------------------------ */
+
+static void remember_failure(struct pyproc_pool *pool, struct pyproc_reply *from)
+{
+    if (!pool->start_error)
+        pool->start_error = calloc(1, sizeof *pool->start_error);
+    if (!pool->start_error)
+        return;
+    pyproc_reply_clear(&pool->start_error->reply);
+    pool->start_error->reply.end = PYPROC_END_START;
+    pp_reply_copy(&pool->start_error->reply, from);
+    pool->start_error->reply.end = PYPROC_END_START;
+}
+
+/* Lock held: nobody gets a worker while none lives and none can be started. */
+static void start_failed(struct pyproc_pool *pool, struct pyproc_reply *why, struct pp_done *done)
+{
+    int64_t pause = START_PAUSE;
+
+    pp_count(&pool->metrics.start_failures);
+    for (unsigned i = 0; i < pool->start_failures && pause < START_PAUSE_MAX; i++)
+        pause *= 2;
+    if (pause > START_PAUSE_MAX)
+        pause = START_PAUSE_MAX;
+    pool->start_failures++;
+    pool->next_start = pp_now() + pause + (pp_now() % (pause / 4));
+    remember_failure(pool, why);
+    if (pp_pool_census(pool).live == 0 && pool->start_error)
+        pp_pool_end_waiting(pool, PYPROC_END_START, NULL, &pool->start_error->reply, done);
+}
+
+static struct pp_slot *slot_new(struct pyproc_pool *pool)
+{
+    struct pp_slot *slot = calloc(1, sizeof *slot);
+
+    if (!slot)
+        return NULL;
+    pp_list_init(&slot->link);
+    pp_list_init(&slot->idle);
+    pp_list_init(&slot->inflight);
+    slot->deadline = PP_NEVER;
+    pp_worker_init(&slot->worker);
+    (void)pthread_mutex_lock(&pool->lock);
+    pp_list_push_back(&pool->slots, &slot->link);
+    (void)pthread_mutex_unlock(&pool->lock);
+    return slot;
+}
+
+static void slot_free(struct pyproc_pool *pool, struct pp_slot *slot)
+{
+    (void)pthread_mutex_lock(&pool->lock);
+    pp_list_remove(&slot->link);
+    pp_list_remove(&slot->idle);
+    (void)pthread_mutex_unlock(&pool->lock);
+    free(slot);
+}
+
+/* Lock not held: what it does in the kernel takes its time. */
+static int start_one(struct pyproc_pool *pool, struct pp_done *done)
+{
+    struct pp_slot *slot = slot_new(pool);
+    int r = slot ? 0 : -ENOMEM;
+
+    if (slot) {
+        r = pp_worker_start(&slot->worker, &pool->supervisor, ++pool->next_worker);
+        if (r < 0)
+            slot_free(pool, slot);
+    }
+    if (r < 0) {
+        struct pyproc_reply why = {0};
+
+        pp_reply_end(&why, PYPROC_END_START, pp_fail_text());
+        (void)pthread_mutex_lock(&pool->lock);
+        start_failed(pool, &why, done);
+        (void)pthread_mutex_unlock(&pool->lock);
+        pyproc_reply_clear(&why);
+        return r;
+    }
+    pp_count(&pool->metrics.workers_started);
+    pool->keeper_pid = (int32_t)pp_keeper_pid(pool->supervisor.keeper);
+    return 0;
+}
+
+/* Lock held: how many more workers the line and the minimum ask for. */
+static unsigned missing(const struct pyproc_pool *pool)
+{
+    struct pp_census census = pp_pool_census(pool);
+    size_t wanted = pool->n_waiting > census.starting ? pool->n_waiting - census.starting : 0;
+
+    if (pool->state >= PP_POOL_CLOSING || census.live >= pool->max_workers)
+        return 0;
+    if (pool->state == PP_POOL_OPEN && census.live < pool->min_workers &&
+        wanted < pool->min_workers - census.live)
+        wanted = pool->min_workers - census.live;
+    if (wanted > pool->max_workers - census.live)
+        wanted = pool->max_workers - census.live;
+    return (unsigned)wanted;
+}
+
+static void start_missing(struct pyproc_pool *pool, struct pp_done *done)
+{
+    unsigned n;
+
+    if (pool->next_start > pp_now())
+        return;
+    (void)pthread_mutex_lock(&pool->lock);
+    n = missing(pool);
+    (void)pthread_mutex_unlock(&pool->lock);
+    while (n-- > 0 && start_one(pool, done) == 0)
+        ;
+}
+
+/* --- the supervisor's news ------------------------------------------------------ */
+
+static void on_hello(void *token, const struct pp_message_hello_reply *reply)
+{
+    struct pyproc_pool *pool = token;
+    struct pyproc_function *functions;
+
+    (void)pthread_mutex_lock(&pool->lock);
+    functions = pool->functions ? NULL : calloc(reply->n_functions + 1, sizeof *functions);
+    for (size_t i = 0; functions && i < reply->n_functions; i++) {
+        const struct pp_function_info *from = &reply->functions[i];
+        char *name = strndup((const char *)from->name.data, from->name.size);
+        char *signature = strndup((const char *)from->signature.data, from->signature.size);
+
+        functions[i].name = (struct pyproc_bytes){name, name ? from->name.size : 0};
+        functions[i].qualname =
+            (struct pyproc_bytes){signature, signature ? from->signature.size : 0};
+    }
+    if (functions) {
+        pool->functions = functions;
+        pool->n_functions = reply->n_functions;
+    }
+    (void)pthread_mutex_unlock(&pool->lock);
+}
+
+static void on_ready(void *token, struct pp_worker *worker)
+{
+    struct pyproc_pool *pool = token;
+    struct pp_slot *slot = pp_slot_of(worker);
+
+    (void)pthread_mutex_lock(&pool->lock);
+    slot->was_ready = true;
+    pool->start_failures = 0;
+    pool->next_start = 0;
+    pp_pool_give_back(pool, slot);
+    (void)pthread_mutex_unlock(&pool->lock);
+    pp_pool_turn(pool);
+}
+
+/* Lock held: the reply that says why it never became ready. */
+static void explain_start(struct pp_slot *slot, struct pyproc_reply *why)
+{
+    struct pp_worker *worker = &slot->worker;
+    char text[200];
+
+    if (worker->start) {
+        pp_reply_copy(why, &worker->start->reply);
+        pp_reply_death(why, &worker->death);
+        return;
+    }
+    if (strcmp(worker->death.cause, "start timeout") == 0)
+        (void)snprintf(text, sizeof text, "the worker was not ready in time; it was killed");
+    else if (worker->death.exit_code >= 0)
+        (void)snprintf(text, sizeof text,
+                       "the worker left with exit code %d before it was ready",
+                       worker->death.exit_code);
+    else
+        (void)snprintf(text, sizeof text, "the worker died by signal %d before it was ready (%s)",
+                       worker->death.signal, worker->death.cause);
+    pp_worker_obituary(worker, why);
+    pp_reply_end(why, PYPROC_END_START, text);
+}
+
+static void on_dead(void *token, struct pp_worker *worker)
+{
+    struct pyproc_pool *pool = token;
+    struct pp_slot *slot = pp_slot_of(worker);
+    struct pp_done done = {0};
+
+    pp_count(&pool->metrics.workers_died);
+    (void)pthread_mutex_lock(&pool->lock);
+    slot->buried = true;
+    pp_list_remove(&slot->idle);
+    if (slot->owner == PP_OWNER_LOOP)
+        pp_answer_dead(pool, slot, &done);
+    if (!slot->was_ready && pool->state < PP_POOL_CLOSING) {
+        struct pyproc_reply why = {0};
+
+        explain_start(slot, &why);
+        start_failed(pool, &why, &done);
+        pyproc_reply_clear(&why);
+    }
+    (void)pthread_mutex_unlock(&pool->lock);
+    pp_done_flush(&done);
+    pp_pool_turn(pool);
+}
+
+static void on_call_readable(void *token, struct pp_worker *worker)
+{
+    struct pyproc_pool *pool = token;
+
+    pp_answer_readable(pool, pp_slot_of(worker));
+    pp_pool_turn(pool);
+}
+
+const struct pp_supervisor_calls pp_pool_supervisor_calls = {
+    .ready = on_ready,
+    .readable = on_call_readable,
+    .dead = on_dead,
+    .hello = on_hello,
+};
+
+/* --- a turn; lock held unless said ---------------------------------------------- */
+
+static void carry_out_dooms(struct pyproc_pool *pool)
+{
+    struct pp_list *at, *after;
+
+    if (!atomic_exchange(&pool->supervisor.doomed, false))
+        return;
+    EACH_SLOT(pool, at, after)
+    {
+        struct pp_slot *slot = slot_at(at);
+
+        if (!slot->buried && atomic_load(&slot->worker.cause)) {
+            pp_list_remove(&slot->idle);
+            pp_worker_kill(&slot->worker);
+        }
+    }
+}
+
+static void check_deadlines(struct pyproc_pool *pool, int64_t now, struct pp_done *done)
+{
+    struct pp_list *at, *after;
+
+    EACH_SLOT(pool, at, after)
+    {
+        struct pp_slot *slot = slot_at(at);
+
+        if (slot->buried)
+            continue;
+        if (slot->worker.start_deadline <= now && !slot->was_ready)
+            (void)pp_worker_doom(&slot->worker, "start timeout");
+        if (slot->deadline <= now) {
+            slot->deadline = PP_NEVER;
+            (void)pp_worker_doom(&slot->worker, slot->ending    ? "channel"
+                                                : slot->retired ? "retired"
+                                                                : "timeout");
+        }
+    }
+    while (pool->n_expiry > 0 && pool->expiry[0]->queue_deadline <= now) {
+        struct pp_call *call = pool->expiry[0];
+
+        pp_reply_end(&call->item->reply, PYPROC_END_QUEUE_TIMEOUT, "no worker was free in time");
+        pp_call_end(pool, call, done);
+    }
+}
+
+/* An idle worker sees the end of its channel and leaves by itself. */
+static void retire(struct pyproc_pool *pool, struct pp_slot *slot)
+{
+    pp_list_remove(&slot->idle);
+    slot->retired = true;
+    pp_worker_goodbye(&slot->worker);
+    pp_pool_deadline(pool, slot, pp_after(pp_now(), LEAVE_TIME));
+}
+
+static void retire_surplus(struct pyproc_pool *pool)
+{
+    unsigned live = pp_pool_census(pool).live;
+
+    while (live > pool->max_workers && !pp_list_empty(&pool->idle)) {
+        retire(pool, pp_container(pool->idle.prev, struct pp_slot, idle));
+        live--;
+    }
+}
+
+static void close_workers(struct pyproc_pool *pool, struct pp_done *done)
+{
+    struct pp_list *at, *after;
+
+    pp_pool_end_waiting(pool, PYPROC_END_CLOSED, "the pool was closed", NULL, done);
+    EACH_SLOT(pool, at, after)
+    {
+        struct pp_slot *slot = slot_at(at);
+
+        if (slot->buried || slot->retired)
+            continue;
+        if (!pool->hurry && !pp_list_empty(&slot->idle))
+            retire(pool, slot);
+        else
+            (void)pp_worker_doom(&slot->worker, "closed");
+    }
+}
+
+/* Frees the dead that nobody leases. */
+static void sweep(struct pyproc_pool *pool)
+{
+    struct pp_list *at, *after;
+
+    EACH_SLOT(pool, at, after)
+    {
+        struct pp_slot *slot = slot_at(at);
+
+        if (!slot->buried || slot->owner != PP_OWNER_NONE)
+            continue;
+        pp_list_remove(&slot->link);
+        pp_worker_deinit(&slot->worker);
+        free(slot);
+    }
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void arm(struct pyproc_pool *pool)
+{
+    int64_t at = earlier(pool->recall_at, pool->close_at);
+    struct pp_list *link, *after;
+
+    if (pool->n_expiry > 0)
+        at = earlier(at, pool->expiry[0]->queue_deadline);
+    if (pool->next_start > pp_now() && missing(pool) > 0)
+        at = earlier(at, pool->next_start);
+    EACH_SLOT(pool, link, after)
+    {
+        struct pp_slot *slot = slot_at(link);
+
+        if (slot->buried)
+            continue;
+        at = earlier(at, slot->deadline);
+        if (!slot->was_ready)
+            at = earlier(at, slot->worker.start_deadline);
+    }
+    /* A kill that found the keeper's socket full is tried again. */
+    if (atomic_load(&pool->supervisor.doomed))
+        at = earlier(at, pp_now() + 10 * PP_MS);
+    if (at == pool->armed)
+        return;
+    pool->armed = at;
+    pp_loop_timer(pool->loop, at);
+}
+
+static void locked_turn(struct pyproc_pool *pool, struct pp_done *done)
+{
+    int64_t now = pp_now();
+
+    check_deadlines(pool, now, done);
+    if (pool->recall_at <= now) {
+        pool->recall_at = PP_NEVER;
+        pp_recall_all(pool, done);
+    }
+    if (pool->state >= PP_POOL_CLOSING)
+        close_workers(pool, done);
+    carry_out_dooms(pool);
+    retire_surplus(pool);
+    pp_dispatch(pool, done);
+    sweep(pool);
+}
+
+void pp_pool_turn(struct pyproc_pool *pool)
+{
+    struct pp_done done = {0};
+    bool over;
+
+    (void)pthread_mutex_lock(&pool->lock);
+    locked_turn(pool, &done);
+    (void)pthread_mutex_unlock(&pool->lock);
+    pp_dispatch_send(pool);
+    start_missing(pool, &done);
+    (void)pthread_mutex_lock(&pool->lock);
+    carry_out_dooms(pool); /* sending may have doomed one */
+    arm(pool);
+    over = pool->state == PP_POOL_CLOSING && pp_list_empty(&pool->slots);
+    (void)pthread_mutex_unlock(&pool->lock);
+    pp_done_flush(&done);
+    if (over) {
+        pp_supervisor_deinit(&pool->supervisor);
+        pp_loop_stop(pool->loop);
+    }
+}
+
+static void woken(void *token)
+{
+    pp_pool_turn(token);
+}
+
+static void timed(void *token)
+{
+    struct pyproc_pool *pool = token;
+
+    (void)pthread_mutex_lock(&pool->lock);
+    pool->armed = PP_NEVER; /* it has fired */
+    (void)pthread_mutex_unlock(&pool->lock);
+    pp_pool_turn(pool);
+}
+
+static void thread_ended(void *token)
+{
+    struct pyproc_pool *pool = token;
+    bool orphan;
+
+    (void)pthread_mutex_lock(&pool->lock);
+    pool->state = PP_POOL_CLOSED;
+    orphan = pool->orphan;
+    (void)pthread_mutex_unlock(&pool->lock);
+    if (orphan)
+        pp_pool_destroy(pool);
+    else
+        pp_futex_set(&pool->closed, 1);
+}
+
+const struct pp_loop_calls pp_pool_loop_calls = {
+    .woken = woken,
+    .timer = timed,
+    .ended = thread_ended,
+};

@@ -1,0 +1,161 @@
+/* submit.c - the queued call: admitted on the caller's thread, the rest is the loop's. */
+#include "pool/pool.h"
+
+#include "base/futex.h"
+
+#include <errno.h>
+
+/* What a call's frame holds besides function and payload, keywords aside. */
+enum { FRAME_ROOM = 256 };
+
+static bool has_room(const struct pyproc_pool *pool, size_t size)
+{
+    if (pool->max_queue && pool->n_waiting_calls >= pool->max_queue)
+        return false;
+    if (!pool->max_queue_bytes || pool->n_waiting_calls == 0)
+        return true;
+    return pool->waiting_bytes + size <= pool->max_queue_bytes;
+}
+
+/* Waits, with the lock given up meanwhile, until the queue takes `size` bytes more:
+ * VALUE, or the end that came instead. */
+static enum pyproc_end wait_for_room(struct pyproc_pool *pool, size_t size, int64_t until,
+                                     const struct pyproc_wait *wait)
+{
+    enum pyproc_end end = PYPROC_END_VALUE;
+
+    pool->room_waiters++;
+    while (end == PYPROC_END_VALUE && pool->state == PP_POOL_OPEN && !has_room(pool, size)) {
+        uint32_t seen = atomic_load(&pool->room);
+        int64_t left = until == PP_NEVER ? PP_SECOND : until - pp_now();
+
+        if (left <= 0) {
+            end = PYPROC_END_QUEUE_TIMEOUT;
+            break;
+        }
+        (void)pthread_mutex_unlock(&pool->lock);
+        (void)pp_futex_wait(&pool->room, seen, left < PP_SECOND ? left : PP_SECOND);
+        if (wait && wait->interrupted && wait->interrupted(wait->token))
+            end = PYPROC_END_INTERRUPTED;
+        (void)pthread_mutex_lock(&pool->lock);
+    }
+    pool->room_waiters--;
+    return end;
+}
+
+/* Under the lock: VALUE when the call now stands in the line. */
+static enum pyproc_end admit(struct pyproc_pool *pool, const struct pyproc_request *request,
+                             struct pp_call *call, const struct pyproc_wait *wait)
+{
+    if (pool->state == PP_POOL_OPEN && !has_room(pool, call->size)) {
+        enum pyproc_end end;
+
+        if (!request->wait_for_room)
+            return PYPROC_END_QUEUE_FULL;
+        end = wait_for_room(pool, call->size, call->queue_deadline, wait);
+        if (end != PYPROC_END_VALUE)
+            return end;
+    }
+    if (pool->state != PP_POOL_OPEN)
+        return PYPROC_END_CLOSED;
+    if (pp_call_admit(pool, call) < 0)
+        return PYPROC_END_TOO_LARGE;
+    pp_pool_wait_for_worker(pool, &call->want, false);
+    pp_pool_active(pool, 1);
+    pp_call_expires(pool, call);
+    return PYPROC_END_VALUE;
+}
+
+static const char *text_for(enum pyproc_end end)
+{
+    switch (end) {
+    case PYPROC_END_QUEUE_FULL:
+        return "the pool's queue is full";
+    case PYPROC_END_QUEUE_TIMEOUT:
+        return "the pool's queue had no room in time";
+    case PYPROC_END_CLOSED:
+        return "the pool is closed";
+    case PYPROC_END_TOO_LARGE:
+        return "the host is out of memory for the request";
+    default:
+        return NULL;
+    }
+}
+
+PYPROC_API int pyproc_submit(struct pyproc_pool *pool, const struct pyproc_request *request,
+                             const struct pyproc_wait *wait, struct pyproc_queue *queue,
+                             void *token, uint64_t *idp, struct pyproc_reply *reply)
+{
+    int64_t span = request->queue_timeout ? request->queue_timeout : pool->queue_timeout;
+    enum pyproc_end end;
+    struct pp_call *call;
+    bool few;
+
+    pp_reply_init(reply);
+    if (pp_pool_forked(pool)) {
+        pp_reply_end(reply, PYPROC_END_CLOSED, "the pool belongs to the process that forked");
+        return (int)reply->end;
+    }
+    if (request->function.size + request->payload.size > pool->plan.max_frame - FRAME_ROOM) {
+        pp_reply_end(reply, PYPROC_END_TOO_LARGE, "the arguments are larger than max_frame");
+        return (int)reply->end;
+    }
+    if (pp_call_new(pool, request, queue, token, &call) < 0) {
+        pp_reply_end(reply, PYPROC_END_TOO_LARGE, text_for(PYPROC_END_TOO_LARGE));
+        return (int)reply->end;
+    }
+    if (span != PP_NEVER)
+        call->queue_deadline = pp_after(pp_now(), span);
+    (void)pthread_mutex_lock(&pool->lock);
+    few = pool->n_waiting < pool->max_workers;
+    end = admit(pool, request, call, wait);
+    if (end == PYPROC_END_VALUE) {
+        *idp = call->id;
+        if (few) /* else the loop has been told already and will find it */
+            pp_loop_wake(pool->loop);
+    }
+    (void)pthread_mutex_unlock(&pool->lock);
+    if (end != PYPROC_END_VALUE) {
+        pp_count(&pool->metrics.calls_rejected);
+        pp_call_free(call);
+        pp_reply_end(reply, end, text_for(end));
+        return (int)end;
+    }
+    pp_count(&pool->metrics.calls_admitted);
+    return 0;
+}
+
+/* One that is offered but may not have started is taken back by the loop; one that has
+ * started is ended with its worker. */
+static int cancel(struct pyproc_pool *pool, struct pp_call *call, int kill, struct pp_done *done)
+{
+    if (call->state == PP_CALL_WAITING) {
+        pp_reply_end(&call->item->reply, PYPROC_END_TASK_KILLED,
+                     "the call was cancelled before it started");
+        pp_call_end(pool, call, done);
+        return 0;
+    }
+    if (!kill)
+        return PYPROC_CANCEL_RUNNING;
+    call->cancelled = true;
+    pool->recall_at = 0; /* now */
+    pp_loop_wake(pool->loop);
+    return 0;
+}
+
+PYPROC_API int pyproc_cancel(struct pyproc_pool *pool, uint64_t id, int kill)
+{
+    struct pp_done done = {0};
+    struct pp_call *call;
+    int r = PYPROC_CANCEL_UNKNOWN;
+
+    if (pp_pool_forked(pool))
+        return r;
+    (void)pthread_mutex_lock(&pool->lock);
+    call = pp_call_find(pool, id);
+    if (call)
+        r = cancel(pool, call, kill, &done);
+    (void)pthread_mutex_unlock(&pool->lock);
+    pp_done_flush(&done);
+    return r;
+}

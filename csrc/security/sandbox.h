@@ -1,0 +1,47 @@
+/* sandbox.h - two calls that close a process in: before exec, and before user code.
+ *
+ * Each mechanism is one function with one signature; sandbox.c walks them in the order
+ * that makes them hold. The first runs in a fresh, single-threaded fork of the keeper,
+ * where any failure ends the launch: nothing is skipped, nothing is weakened silently.
+ */
+#ifndef PP_SECURITY_SANDBOX_H
+#define PP_SECURITY_SANDBOX_H
+
+#include "security/policy.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+
+enum { PP_BIRTH_FDS = 7 };
+
+/* What a process about to exec knows; it owns the descriptors. */
+struct pp_birth {
+    struct pp_policy policy;
+    pid_t parent;          /* must still be our parent */
+    uint64_t open_files;   /* the host's soft RLIMIT_NOFILE, when the policy names none */
+    const char *cwd;       /* "" stays */
+    int fds[PP_BIRTH_FDS]; /* go to the numbers 1, 2, ... */
+    int report;            /* stays open until the exec; its number changes */
+};
+
+/* Applies everything that belongs before exec. 0, or a negative errno and the name of
+ * the step (a literal); the process must then report and exit. */
+int pp_sandbox_before_exec(struct pp_birth *birth, const char **stepp);
+
+/* In the worker, before it runs user code: what an exec would undo. 0 or a negative
+ * errno. */
+int pp_sandbox_before_user_code(void);
+
+/* The mechanisms; 0 or a negative errno. */
+int pp_sandbox_check_parent(struct pp_birth *birth);
+int pp_sandbox_leave_session(struct pp_birth *birth);
+int pp_sandbox_reset_signals(struct pp_birth *birth);
+int pp_sandbox_place_fds(struct pp_birth *birth);
+int pp_sandbox_limit(struct pp_birth *birth);
+int pp_sandbox_be_nice(struct pp_birth *birth);
+int pp_sandbox_die_with_parent(struct pp_birth *birth);
+int pp_sandbox_no_new_privs(struct pp_birth *birth);
+int pp_sandbox_change_dir(struct pp_birth *birth);
+int pp_sandbox_close_rest(struct pp_birth *birth);
+
+#endif

@@ -1,0 +1,30 @@
+/* plan.h - everything needed to start one more worker of a pool, copied once from
+ * the host's configuration: command, scrubbed environment, limits, the Hello frame.
+ *
+ * Never changes after pp_plan_init; any thread may read it.
+ */
+#ifndef PP_SUPERVISOR_PLAN_H
+#define PP_SUPERVISOR_PLAN_H
+
+#include "base/buffer.h"
+#include "include/pyproc.h"
+#include "security/policy.h"
+
+struct pp_plan {
+    char **argv;           /* owned, NULL-terminated */
+    char **envp;           /* owned, NULL-terminated */
+    char *cwd;             /* owned */
+    char *keeper;          /* owned */
+    struct pp_policy policy;
+    struct pp_buffer hello; /* one whole frame */
+    size_t max_frame;
+    int64_t start_timeout;
+    struct pyproc_queue *events; /* a reference, or NULL */
+};
+
+/* 0 or a negative errno with its words. The caller must keep the environment from
+ * changing meanwhile (a Python host holds the GIL). */
+int pp_plan_init(struct pp_plan *plan, const struct pyproc_config *config);
+void pp_plan_deinit(struct pp_plan *plan);
+
+#endif

@@ -1,0 +1,122 @@
+/* supervisor.c - the keeper's reports become the workers' states. */
+#include "base/error.h"
+#include "base/fd.h"
+#include "supervisor/obituary.h"
+#include "supervisor/worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How long a keeper may take to end everybody before it is killed itself; its workers
+ * then die with it (PDEATHSIG). */
+enum { KEEPER_GRACE_MS = 2000 };
+
+static void launched(struct pp_worker *worker, struct pp_keeper_event *event)
+{
+    atomic_store(&worker->pid, event->pid);
+    worker->pidfd = event->pidfd;
+    event->pidfd = -1;
+    if (worker->killed) { /* doomed while it was being launched */
+        worker->killed = false;
+        pp_worker_kill(worker);
+        return;
+    }
+    atomic_store(&worker->state, PP_WORKER_IMPORTING);
+    if (pp_channel_flush(&worker->channel) == PP_CHANNEL_MORE)
+        (void)pp_worker_watch(worker, PP_WATCH_READ | PP_WATCH_WRITE);
+    else
+        (void)pp_worker_watch(worker, PP_WATCH_READ);
+}
+
+/* There is no process: say which step the kernel refused. */
+static void failed(struct pp_worker *worker, const struct pp_keeper_event *event)
+{
+    char text[256];
+
+    (void)snprintf(text, sizeof text, "the worker process could not be started: step %s: %s (%s)",
+                   event->step, strerror(event->error), worker->supervisor->plan->argv[0]);
+    worker->start = calloc(1, sizeof *worker->start);
+    if (worker->start)
+        pp_reply_end(&worker->start->reply, PYPROC_END_START, text);
+    (void)pp_worker_doom(worker, "start");
+    pp_worker_ended(worker, NULL);
+    worker->supervisor->calls->dead(worker->supervisor->token, worker);
+}
+
+static void ended(struct pp_worker *worker, const struct pp_keeper_event *event)
+{
+    if (atomic_load(&worker->state) == PP_WORKER_IMPORTING)
+        pp_worker_import_readable(worker); /* why it could not start may wait there */
+    if (atomic_load(&worker->state) == PP_WORKER_DEAD)
+        return;
+    pp_worker_ended(worker, event);
+    worker->supervisor->calls->dead(worker->supervisor->token, worker);
+}
+
+static void handle(struct pp_supervisor *supervisor, struct pp_keeper_event *event)
+{
+    struct pp_worker *worker = supervisor->find(supervisor->token, event->worker);
+
+    if (worker && event->kind == PP_KEEPER_LAUNCHED)
+        launched(worker, event);
+    else if (worker && event->kind == PP_KEEPER_FAILED)
+        failed(worker, event);
+    else if (worker && event->kind == PP_KEEPER_ENDED)
+        ended(worker, event);
+    (void)pp_close(event->pidfd);
+}
+
+/* With the keeper everybody is gone: PDEATHSIG names it. */
+static void keeper_gone(struct pp_supervisor *supervisor)
+{
+    struct pp_worker *worker;
+
+    supervisor->keeper_watch = pp_watch_free(supervisor->keeper_watch);
+    supervisor->keeper = pp_keeper_free(supervisor->keeper, 0);
+    (void)__atomic_fetch_add(&supervisor->keeper_restarts, 1, __ATOMIC_RELAXED);
+    while ((worker = supervisor->find(supervisor->token, 0)) != NULL) {
+        (void)pp_worker_doom(worker, "keeper");
+        ended(worker, NULL);
+    }
+}
+
+static void on_keeper(void *token, int events)
+{
+    struct pp_supervisor *supervisor = token;
+    struct pp_keeper_event event = {.pidfd = -1};
+    int r;
+
+    (void)events;
+    while (supervisor->keeper && (r = pp_keeper_read(supervisor->keeper, &event)) == 0) {
+        handle(supervisor, &event);
+        event = (struct pp_keeper_event){.pidfd = -1};
+    }
+    if (supervisor->keeper && r != PP_KEEPER_NOTHING)
+        keeper_gone(supervisor);
+}
+
+int pp_supervisor_ensure_keeper(struct pp_supervisor *supervisor)
+{
+    int r;
+
+    if (supervisor->keeper)
+        return 0;
+    r = pp_keeper_start(supervisor->plan->keeper, &supervisor->keeper);
+    if (r < 0)
+        return r;
+    r = pp_watch_new(supervisor->loop, pp_keeper_fd(supervisor->keeper), on_keeper, supervisor,
+                     &supervisor->keeper_watch);
+    if (r == 0)
+        r = pp_watch_set(supervisor->keeper_watch, PP_WATCH_READ);
+    if (r < 0)
+        pp_supervisor_deinit(supervisor);
+    return r;
+}
+
+void pp_supervisor_deinit(struct pp_supervisor *supervisor)
+{
+    supervisor->keeper_watch = pp_watch_free(supervisor->keeper_watch);
+    supervisor->keeper = pp_keeper_free(supervisor->keeper, KEEPER_GRACE_MS);
+}

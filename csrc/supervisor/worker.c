@@ -1,0 +1,327 @@
+/* worker.c - starts a worker, hears it, ends it. */
+#include "supervisor/worker.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/futex.h"
+#include "ipc/socket.h"
+#include "supervisor/obituary.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* A log record is never longer. */
+enum { EVENT_FRAME_MAX = 1024 * 1024 };
+
+const char *pp_worker_state_name(int state)
+{
+    static const char *const names[] = {"new",  "launching", "importing", "ready",
+                                        "busy", "draining",  "dead"};
+
+    return names[state];
+}
+
+static void on_call_channel(void *token, int events)
+{
+    struct pp_worker *worker = token;
+
+    if (events & PP_WATCH_WRITE) {
+        int r = pp_channel_flush(&worker->channel);
+
+        if (r == 0)
+            (void)pp_watch_set(worker->call_watch, PP_WATCH_READ);
+    }
+    if (!(events & PP_WATCH_READ))
+        return;
+    if (atomic_load(&worker->state) == PP_WORKER_IMPORTING)
+        pp_worker_import_readable(worker);
+    else
+        worker->supervisor->calls->readable(worker->supervisor->token, worker);
+}
+
+/* A record's text moves into an item of the host's queue. */
+static void deliver_log(struct pp_worker *worker, const struct pp_message_log *log)
+{
+    struct pyproc_item *item = pp_item_new(PYPROC_ITEM_LOG);
+    const struct pp_bytes *parts[] = {&log->message, &log->logger, &log->exception, &log->extra};
+    struct pyproc_bytes *to[4];
+
+    if (!item)
+        return;
+    to[0] = &item->text;
+    to[1] = &item->logger;
+    to[2] = &item->exception;
+    to[3] = &item->extra;
+    for (size_t i = 0; i < 4; i++) {
+        char *bytes = pp_reply_alloc(&item->reply, parts[i]->size);
+
+        if (!bytes) {
+            pyproc_item_free(item);
+            return;
+        }
+        if (parts[i]->size)
+            memcpy(bytes, parts[i]->data, parts[i]->size);
+        *to[i] = (struct pyproc_bytes){bytes, parts[i]->size};
+    }
+    item->worker_id = worker->id;
+    item->level = log->level;
+    item->created = log->created;
+    item->call_id = log->call;
+    item->dropped = log->dropped;
+    (void)pp_queue_put_record(worker->supervisor->plan->events, item);
+}
+
+static int read_events(struct pp_worker *worker)
+{
+    struct pp_message message;
+    int r = pp_channel_fill(&worker->events);
+
+    if (r != 0)
+        return r;
+    while ((r = pp_channel_next(&worker->events, &message)) == 0) {
+        if (message.kind != PP_MESSAGE_LOG)
+            return PP_CHANNEL_BROKEN;
+        if (worker->supervisor->plan->events)
+            deliver_log(worker, &message.log);
+    }
+    return r == PP_CHANNEL_MORE ? 0 : r;
+}
+
+static void on_event_channel(void *token, int events)
+{
+    struct pp_worker *worker = token;
+    int r = read_events(worker);
+
+    (void)events;
+    if (r == 0 || r == PP_CHANNEL_MORE)
+        return;
+    worker->event_watch = pp_watch_free(worker->event_watch);
+    if (r == PP_CHANNEL_BROKEN)
+        (void)pp_worker_doom(worker, "protocol");
+}
+
+static void hear_hello(struct pp_worker *worker, const struct pp_message *message)
+{
+    struct pp_supervisor *supervisor = worker->supervisor;
+
+    if (message->kind == PP_MESSAGE_HELLO_REPLY &&
+        message->hello_reply.version == PP_PROTOCOL_VERSION) {
+        worker->start_deadline = PP_NEVER;
+        (void)pp_watch_set(worker->call_watch, 0);
+        supervisor->calls->hello(supervisor->token, &message->hello_reply);
+        supervisor->calls->ready(supervisor->token, worker);
+        return;
+    }
+    if (message->kind == PP_MESSAGE_FAILURE && message->failure.kind == PP_FAILURE_START) {
+        worker->start = calloc(1, sizeof *worker->start);
+        if (worker->start)
+            pp_reply_failure(&worker->start->reply, &message->failure);
+        (void)pp_worker_doom(worker, "start");
+        return;
+    }
+    (void)pp_worker_doom(worker, "protocol");
+}
+
+void pp_worker_import_readable(struct pp_worker *worker)
+{
+    struct pp_message message;
+    int r = pp_channel_fill(&worker->channel);
+
+    if (r == 0)
+        r = pp_channel_next(&worker->channel, &message);
+    if (r == 0)
+        hear_hello(worker, &message);
+    else if (r == PP_CHANNEL_END)
+        (void)pp_watch_set(worker->call_watch, 0); /* its end is reported by the keeper */
+    else if (r != PP_CHANNEL_MORE)
+        (void)pp_worker_doom(worker, "protocol");
+}
+
+/* The other ends, until the keeper has copies of them. */
+struct births {
+    int call, event, stdout_end, stderr_end, control, status;
+};
+
+static void close_births(struct births *births)
+{
+    births->call = pp_close(births->call);
+    births->event = pp_close(births->event);
+    births->stdout_end = pp_close(births->stdout_end);
+    births->stderr_end = pp_close(births->stderr_end);
+    births->control = pp_close(births->control);
+    births->status = pp_close(births->status);
+}
+
+static int make_channel(struct pp_worker *worker, struct pp_channel *channel,
+                        struct pp_watch **watchp, pp_watch_ready *ready, size_t limit, int *otherp)
+{
+    int mine;
+    int r = pp_socket_pair(SOCK_STREAM, &mine, otherp);
+
+    if (r < 0)
+        return r;
+    r = pp_channel_init(channel, mine, limit);
+    if (r < 0)
+        return r;
+    return pp_watch_new(worker->supervisor->loop, mine, ready, worker, watchp);
+}
+
+static int make_output(struct pp_worker *worker, int stream, int *otherp)
+{
+    struct pp_supervisor *supervisor = worker->supervisor;
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return pp_fail(-errno, "make the worker's output pipe");
+    *otherp = ends[1];
+    return pp_output_init(&worker->output[stream - 1], supervisor->loop, ends[0], stream,
+                          worker->id, supervisor->plan->events, &supervisor->output_dropped);
+}
+
+static int make_ends(struct pp_worker *worker, struct births *births)
+{
+    int r = make_channel(worker, &worker->channel, &worker->call_watch, on_call_channel,
+                         worker->supervisor->plan->max_frame, &births->call);
+
+    if (r == 0)
+        r = make_channel(worker, &worker->events, &worker->event_watch, on_event_channel,
+                         EVENT_FRAME_MAX, &births->event);
+    if (r == 0)
+        r = make_output(worker, 1, &births->stdout_end);
+    if (r == 0)
+        r = make_output(worker, 2, &births->stderr_end);
+    if (r == 0)
+        r = pp_page_make_control(&births->control, &worker->control);
+    if (r == 0)
+        r = pp_page_make_status(&births->status, &worker->status);
+    if (r == 0)
+        r = pp_crash_make(&worker->crash_fd);
+    return r;
+}
+
+static int launch(struct pp_worker *worker, const struct births *births)
+{
+    struct pp_supervisor *supervisor = worker->supervisor;
+    const struct pp_plan *plan = supervisor->plan;
+    struct pp_launch spec = {
+        .worker = worker->id,
+        .argv = (const char *const *)plan->argv,
+        .envp = (const char *const *)plan->envp,
+        .cwd = plan->cwd,
+        .policy = plan->policy,
+        .fds = {-1, births->stdout_end, births->stderr_end, births->call, births->event,
+                births->control, births->status, worker->crash_fd},
+    };
+    int r = pp_supervisor_ensure_keeper(supervisor);
+
+    if (r == 0)
+        r = pp_buffer_append(&worker->channel.out, pp_buffer_bytes(&plan->hello),
+                             pp_buffer_size(&plan->hello));
+    if (r == 0)
+        r = pp_watch_set(worker->event_watch, PP_WATCH_READ);
+    if (r == 0)
+        r = pp_keeper_launch(supervisor->keeper, &spec);
+    return r > 0 ? pp_fail(-EPIPE, "the keeper is gone") : r;
+}
+
+void pp_worker_init(struct pp_worker *worker)
+{
+    worker->channel.fd = worker->events.fd = -1;
+    worker->output[0].fd = worker->output[1].fd = -1;
+    worker->pidfd = worker->crash_fd = -1;
+    worker->start_deadline = PP_NEVER;
+}
+
+int pp_worker_start(struct pp_worker *worker, struct pp_supervisor *supervisor, uint32_t id)
+{
+    struct births births = {-1, -1, -1, -1, -1, -1};
+    int r;
+
+    worker->id = id;
+    worker->supervisor = supervisor;
+    worker->born = pp_now();
+    r = make_ends(worker, &births);
+    if (r == 0) {
+        atomic_store(&worker->control->recall_from, UINT64_MAX);
+        atomic_store(&worker->control->deadline, PP_NEVER);
+        worker->start_deadline = pp_after(worker->born, supervisor->plan->start_timeout);
+        atomic_store(&worker->state, PP_WORKER_LAUNCHING);
+        r = launch(worker, &births);
+    }
+    close_births(&births);
+    if (r < 0)
+        pp_worker_deinit(worker);
+    return r;
+}
+
+void pp_worker_deinit(struct pp_worker *worker)
+{
+    worker->call_watch = pp_watch_free(worker->call_watch);
+    worker->event_watch = pp_watch_free(worker->event_watch);
+    pp_output_deinit(&worker->output[0]);
+    pp_output_deinit(&worker->output[1]);
+    pp_channel_deinit(&worker->channel);
+    pp_channel_deinit(&worker->events);
+    pp_page_unmap(worker->control, PP_CONTROL_SIZE);
+    pp_page_unmap(worker->status, PP_STATUS_SIZE);
+    worker->control = NULL;
+    worker->status = NULL;
+    worker->pidfd = pp_close(worker->pidfd);
+    worker->crash_fd = pp_close(worker->crash_fd);
+    free(worker->python_stack);
+    worker->python_stack = NULL;
+    if (worker->start) {
+        pyproc_reply_clear(&worker->start->reply);
+        free(worker->start);
+        worker->start = NULL;
+    }
+}
+
+bool pp_worker_doom(struct pp_worker *worker, const char *cause)
+{
+    const char *none = NULL;
+    bool mine = atomic_compare_exchange_strong(&worker->cause, &none, cause);
+
+    if (mine) {
+        atomic_store(&worker->supervisor->doomed, true);
+        pp_loop_wake(worker->supervisor->loop);
+    }
+    return mine;
+}
+
+void pp_worker_kill(struct pp_worker *worker)
+{
+    if (worker->killed || atomic_load(&worker->state) == PP_WORKER_DEAD)
+        return;
+    worker->killed = true;
+    /* Whoever waits for an answer sees the end even when a grandchild holds the other
+     * end; bytes that wait already are read first (unix(7)). */
+    pp_channel_shutdown(&worker->channel);
+    if (worker->pidfd >= 0)
+        (void)syscall(SYS_pidfd_send_signal, worker->pidfd, SIGKILL, NULL, 0);
+    /* The keeper ends the rest of the tree, and the worker itself when it is still
+     * being launched. A full socket is no reason to forget: try again. */
+    if (worker->supervisor->keeper &&
+        pp_keeper_kill(worker->supervisor->keeper, worker->id) == -EAGAIN) {
+        worker->killed = false;
+        atomic_store(&worker->supervisor->doomed, true);
+    }
+}
+
+void pp_worker_goodbye(struct pp_worker *worker)
+{
+    atomic_store(&worker->state, PP_WORKER_DRAINING);
+    (void)shutdown(worker->channel.fd, SHUT_WR);
+}
+
+int pp_worker_watch(struct pp_worker *worker, int events)
+{
+    return pp_watch_set(worker->call_watch, events);
+}

@@ -1,0 +1,128 @@
+/* worker.h - one worker's life, as the host sees it.
+ *
+ *   new -> launching -> importing -> ready <-> busy -> (draining) -> dead
+ *
+ * The loop thread starts, watches and ends workers. Two things belong to others for a
+ * while: the channel (with the pages) belongs to the thread that leases the worker
+ * until it gives it back under the pool's lock; and any thread may doom a worker, the
+ * first cause wins and the loop carries it out.
+ */
+#ifndef PP_SUPERVISOR_WORKER_H
+#define PP_SUPERVISOR_WORKER_H
+
+#include "event/channel.h"
+#include "event/loop.h"
+#include "event/reply.h"
+#include "ipc/page.h"
+#include "supervisor/keeper.h"
+#include "supervisor/output.h"
+#include "supervisor/plan.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+enum pp_worker_state {
+    PP_WORKER_NEW,
+    PP_WORKER_LAUNCHING,
+    PP_WORKER_IMPORTING,
+    PP_WORKER_READY,
+    PP_WORKER_BUSY,
+    PP_WORKER_DRAINING,
+    PP_WORKER_DEAD,
+};
+
+/* A fixed word, for people. */
+const char *pp_worker_state_name(int state);
+
+struct pp_supervisor;
+
+struct pp_worker {
+    uint32_t id;                       /* never changes */
+    int64_t born;                      /* never changes */
+    struct pp_supervisor *supervisor;  /* never changes */
+    _Atomic int state;                 /* enum pp_worker_state; any thread may read */
+    _Atomic int32_t pid;               /* 0 until launched */
+    _Atomic uint64_t tasks_done;
+    const char *_Atomic cause;         /* why it was doomed: a fixed word, the first one stays */
+    _Atomic uint32_t ended;            /* futex: 1 when `death` is complete */
+    struct pp_reply_holder *start;     /* loop: what it said when it could not start */
+
+    /* The channel's owner: the loop, or the lease holder. */
+    struct pp_channel channel;
+    struct pp_control_page *control;      /* owned mapping */
+    const struct pp_status_page *status;  /* owned mapping; hints only */
+
+    /* Loop thread only. */
+    struct pp_watch *call_watch;
+    struct pp_channel events;
+    struct pp_watch *event_watch;
+    struct pp_output output[2]; /* stdout, stderr */
+    int pidfd;                  /* owned */
+    int crash_fd;               /* owned */
+    bool killed;                /* the kill has been sent */
+    int64_t start_deadline;
+
+    /* Written by the loop before `ended`; read-only afterwards. */
+    struct pyproc_death death;
+    int wait_status;
+    char *python_stack; /* owned */
+};
+
+/* What a start failed of; kept for callers that wait. */
+struct pp_reply_holder {
+    struct pyproc_reply reply;
+};
+
+struct pp_supervisor_calls {
+    void (*ready)(void *token, struct pp_worker *worker);    /* it answered Hello */
+    void (*readable)(void *token, struct pp_worker *worker); /* call channel, while watched */
+    /* It is gone, with all that it started. The channel is still open: bytes that it
+     * wrote before may wait in it. */
+    void (*dead)(void *token, struct pp_worker *worker);
+    void (*hello)(void *token, const struct pp_message_hello_reply *reply);
+};
+
+/* One a pool; the loop thread's, but for pp_worker_doom. */
+struct pp_supervisor {
+    const struct pp_supervisor_calls *calls;
+    void *token; /* of calls */
+    struct pp_loop *loop;
+    const struct pp_plan *plan;
+    struct pp_keeper *keeper; /* NULL: none runs */
+    struct pp_watch *keeper_watch;
+    struct pp_worker *(*find)(void *token, uint32_t id); /* NULL when it does not live */
+    _Atomic bool doomed;                                 /* somebody doomed a worker */
+    uint64_t output_dropped;                             /* atomic access */
+    uint64_t keeper_restarts;                            /* atomic access */
+};
+
+/* Starts the keeper when none runs. */
+int pp_supervisor_ensure_keeper(struct pp_supervisor *supervisor);
+/* Ends the keeper, and with it every worker left. */
+void pp_supervisor_deinit(struct pp_supervisor *supervisor);
+
+/* A zeroed worker becomes one that holds nothing. */
+void pp_worker_init(struct pp_worker *worker);
+/* Loop: launches a worker; `ready` or `dead` follows, `dead` also when the launch itself
+ * fails later. On a negative answer the worker is as before. */
+int pp_worker_start(struct pp_worker *worker, struct pp_supervisor *supervisor, uint32_t id);
+/* Loop: frees what the worker holds. It is dead, and nobody leases it. */
+void pp_worker_deinit(struct pp_worker *worker);
+
+/* Any thread: this worker must end, because of `cause` (a fixed word). False when it was
+ * doomed before. */
+bool pp_worker_doom(struct pp_worker *worker, const char *cause);
+/* Loop: carries out a doom. */
+void pp_worker_kill(struct pp_worker *worker);
+/* Loop: lets it leave by itself: it sees the end of its channel when it is idle. */
+void pp_worker_goodbye(struct pp_worker *worker);
+
+/* Loop: whether the call channel is watched (while the loop owns it). */
+int pp_worker_watch(struct pp_worker *worker, int events);
+
+/* Any thread, after `ended`: the end that its death means for the call that was on it. */
+enum pyproc_end pp_worker_end(const struct pp_worker *worker);
+/* Any thread, after `ended`: fills the reply with end and death. */
+void pp_worker_obituary(const struct pp_worker *worker, struct pyproc_reply *reply);
+
+#endif

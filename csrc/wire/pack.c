@@ -1,0 +1,322 @@
+/* pack.c - from our structs to protobuf-c's, and into the frame.
+ *
+ * protobuf-c wants C strings and arrays of pointers; both are built in the arena.
+ * What was packed is walked by the reader's own check before it counts, so that
+ * text from user code which is no text, or too many fields, stops here.
+ */
+#include "base/error.h"
+#include "wire/envelope.h"
+#include "wire/frame.h"
+
+#include "pyproc.pb-c.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Builds the parts; after the first error it hands out harmless empties. */
+struct maker {
+    struct pp_arena *arena;
+    int error; /* 0 or negative errno */
+};
+
+static void *make_array(struct maker *maker, size_t n, size_t size)
+{
+    void *array;
+
+    if (n == 0 || maker->error != 0)
+        return NULL;
+    array = n > SIZE_MAX / size ? NULL : pp_arena_alloc(maker->arena, n * size);
+    if (array == NULL)
+        maker->error = -ENOMEM;
+    return array;
+}
+
+static char *make_string(struct maker *maker, struct pp_bytes text)
+{
+    char *string;
+
+    if (text.size == 0)
+        return (char *)protobuf_c_empty_string;
+    /* A C string would end there silently. */
+    if (memchr(text.data, '\0', text.size) != NULL) {
+        (void)pp_message_bad("a string has a NUL inside");
+        maker->error = -EINVAL;
+    }
+    string = make_array(maker, text.size + 1, 1);
+    if (string == NULL)
+        return (char *)protobuf_c_empty_string;
+    memcpy(string, text.data, text.size);
+    string[text.size] = '\0';
+    return string;
+}
+
+static char **make_strings(struct maker *maker, const struct pp_bytes *in, size_t n)
+{
+    char **strings = make_array(maker, n, sizeof *strings);
+
+    for (size_t i = 0; strings != NULL && i < n; i++)
+        strings[i] = make_string(maker, in[i]);
+    return strings;
+}
+
+/* protobuf-c only reads what it packs; its struct has no const. */
+static ProtobufCBinaryData binary(struct pp_bytes bytes)
+{
+    return (ProtobufCBinaryData){.len = bytes.size, .data = (uint8_t *)bytes.data};
+}
+
+static Pyproc__V1__FunctionSource **make_sources(struct maker *maker,
+                                                 const struct pp_function_source *in, size_t n)
+{
+    Pyproc__V1__FunctionSource **out = make_array(maker, n, sizeof(Pyproc__V1__FunctionSource *));
+    Pyproc__V1__FunctionSource *parts = make_array(maker, n, sizeof *parts);
+
+    for (size_t i = 0; parts != NULL && i < n; i++) {
+        pyproc__v1__function_source__init(&parts[i]);
+        parts[i].name = make_string(maker, in[i].name);
+        parts[i].module = make_string(maker, in[i].module);
+        parts[i].qualname = make_string(maker, in[i].qualname);
+        parts[i].file = make_string(maker, in[i].file);
+        parts[i].pickled = binary(in[i].pickled);
+        out[i] = &parts[i];
+    }
+    return out;
+}
+
+static Pyproc__V1__FunctionInfo **make_infos(struct maker *maker, const struct pp_function_info *in,
+                                             size_t n)
+{
+    Pyproc__V1__FunctionInfo **out = make_array(maker, n, sizeof(Pyproc__V1__FunctionInfo *));
+    Pyproc__V1__FunctionInfo *parts = make_array(maker, n, sizeof *parts);
+
+    for (size_t i = 0; parts != NULL && i < n; i++) {
+        pyproc__v1__function_info__init(&parts[i]);
+        parts[i].name = make_string(maker, in[i].name);
+        parts[i].signature = make_string(maker, in[i].signature);
+        out[i] = &parts[i];
+    }
+    return out;
+}
+
+static Pyproc__V1__FailureNode **make_nodes(struct maker *maker, const struct pp_failure_node *in,
+                                            size_t n)
+{
+    Pyproc__V1__FailureNode **out = make_array(maker, n, sizeof(Pyproc__V1__FailureNode *));
+    Pyproc__V1__FailureNode *parts = make_array(maker, n, sizeof *parts);
+
+    for (size_t i = 0; parts != NULL && i < n; i++) {
+        pyproc__v1__failure_node__init(&parts[i]);
+        parts[i].relation = (Pyproc__V1__Relation)in[i].relation;
+        parts[i].parent = in[i].parent;
+        parts[i].type_name = make_string(maker, in[i].type_name);
+        parts[i].message = make_string(maker, in[i].message);
+        parts[i].traceback = make_string(maker, in[i].traceback);
+        parts[i].arguments = binary(in[i].arguments);
+        parts[i].attributes = binary(in[i].attributes);
+        parts[i].notes = make_strings(maker, in[i].notes, in[i].n_notes);
+        parts[i].n_notes = in[i].n_notes;
+        parts[i].suppress_context = in[i].suppress_context;
+        out[i] = &parts[i];
+    }
+    return out;
+}
+
+static void fill_hello(struct maker *maker, const struct pp_message_hello *in,
+                       Pyproc__V1__Hello *out)
+{
+    pyproc__v1__hello__init(out);
+    out->version = in->version;
+    out->max_frame = in->max_frame;
+    out->max_result = in->max_result;
+    out->target_kind = (Pyproc__V1__TargetKind)in->target_kind;
+    out->target = make_string(maker, in->target);
+    out->file = make_string(maker, in->file);
+    out->functions = make_sources(maker, in->functions, in->n_functions);
+    out->n_functions = in->n_functions;
+    out->path = make_strings(maker, in->path, in->n_path);
+    out->n_path = in->n_path;
+    out->prefix = make_string(maker, in->prefix);
+    out->base_prefix = make_string(maker, in->base_prefix);
+    out->python_version = make_string(maker, in->python_version);
+}
+
+static void fill_hello_reply(struct maker *maker, const struct pp_message_hello_reply *in,
+                             Pyproc__V1__HelloReply *out)
+{
+    pyproc__v1__hello_reply__init(out);
+    out->version = in->version;
+    out->python_version = make_string(maker, in->python_version);
+    out->prefix = make_string(maker, in->prefix);
+    out->base_prefix = make_string(maker, in->base_prefix);
+    out->functions = make_infos(maker, in->functions, in->n_functions);
+    out->n_functions = in->n_functions;
+}
+
+static void fill_call(struct maker *maker, const struct pp_message_call *in, Pyproc__V1__Call *out)
+{
+    pyproc__v1__call__init(out);
+    out->id = in->id;
+    out->function = make_string(maker, in->function);
+    out->payload = binary(in->payload);
+    out->codec = (Pyproc__V1__Codec)in->codec;
+    out->keywords = make_strings(maker, in->keywords, in->n_keywords);
+    out->n_keywords = in->n_keywords;
+    out->remaining_us = in->remaining_us;
+    out->items = in->items;
+}
+
+static void fill_result(const struct pp_message_result *in, Pyproc__V1__Result *out)
+{
+    pyproc__v1__result__init(out);
+    out->id = in->id;
+    out->payload = binary(in->payload);
+    out->codec = (Pyproc__V1__Codec)in->codec;
+    out->events = in->events;
+    out->first = in->base;
+    out->count = in->count;
+}
+
+static void fill_failure(struct maker *maker, const struct pp_message_failure *in,
+                         Pyproc__V1__Failure *out)
+{
+    pyproc__v1__failure__init(out);
+    out->id = in->id;
+    out->kind = (Pyproc__V1__FailureKind)in->kind;
+    out->nodes = make_nodes(maker, in->nodes, in->n_nodes);
+    out->n_nodes = in->n_nodes;
+    out->events = in->events;
+    out->path = make_string(maker, in->path);
+}
+
+static void fill_chunk_part(const struct pp_message_chunk_part *in, Pyproc__V1__ChunkPart *out)
+{
+    pyproc__v1__chunk_part__init(out);
+    out->id = in->id;
+    out->first = in->base;
+    out->count = in->count;
+    out->payload = binary(in->payload);
+}
+
+static void fill_log(struct maker *maker, const struct pp_message_log *in, Pyproc__V1__Log *out)
+{
+    pyproc__v1__log__init(out);
+    out->sequence = in->sequence;
+    out->call = in->call;
+    out->level = in->level;
+    out->logger = make_string(maker, in->logger);
+    out->message = make_string(maker, in->message);
+    out->created = in->created;
+    out->exception = make_string(maker, in->exception);
+    out->dropped = in->dropped;
+    out->extra = binary(in->extra);
+}
+
+/* The message inside an envelope; all kinds, so that it can live on the stack. */
+union inside {
+    Pyproc__V1__Hello hello;
+    Pyproc__V1__HelloReply hello_reply;
+    Pyproc__V1__Call call;
+    Pyproc__V1__Result result;
+    Pyproc__V1__Failure failure;
+    Pyproc__V1__ChunkPart chunk_part;
+    Pyproc__V1__Returned returned;
+    Pyproc__V1__Log log;
+    Pyproc__V1__Ping ping;
+    Pyproc__V1__Pong pong;
+    Pyproc__V1__Goodbye goodbye;
+};
+
+static void fill_inside(struct maker *maker, const struct pp_message *message, union inside *inside)
+{
+    switch (message->kind) {
+    case PP_MESSAGE_HELLO:
+        fill_hello(maker, &message->hello, &inside->hello);
+        break;
+    case PP_MESSAGE_HELLO_REPLY:
+        fill_hello_reply(maker, &message->hello_reply, &inside->hello_reply);
+        break;
+    case PP_MESSAGE_CALL:
+        fill_call(maker, &message->call, &inside->call);
+        break;
+    case PP_MESSAGE_RESULT:
+        fill_result(&message->result, &inside->result);
+        break;
+    case PP_MESSAGE_FAILURE:
+        fill_failure(maker, &message->failure, &inside->failure);
+        break;
+    case PP_MESSAGE_CHUNK_PART:
+        fill_chunk_part(&message->chunk_part, &inside->chunk_part);
+        break;
+    case PP_MESSAGE_RETURNED:
+        pyproc__v1__returned__init(&inside->returned);
+        inside->returned.id = message->returned;
+        break;
+    case PP_MESSAGE_LOG:
+        fill_log(maker, &message->log, &inside->log);
+        break;
+    case PP_MESSAGE_PING:
+        pyproc__v1__ping__init(&inside->ping);
+        inside->ping.nonce = message->nonce;
+        break;
+    case PP_MESSAGE_PONG:
+        pyproc__v1__pong__init(&inside->pong);
+        inside->pong.nonce = message->nonce;
+        break;
+    case PP_MESSAGE_NONE:
+    case PP_MESSAGE_GOODBYE:
+        pyproc__v1__goodbye__init(&inside->goodbye);
+        break;
+    }
+}
+
+/* A protobuf-c output that writes into a frame's body. */
+struct sink {
+    ProtobufCBuffer base; /* first: protobuf-c gives it back to `drop_in` */
+    uint8_t *at;
+};
+
+static void drop_in(ProtobufCBuffer *base, size_t n, const uint8_t *bytes)
+{
+    struct sink *sink = (struct sink *)(void *)base;
+
+    memcpy(sink->at, bytes, n);
+    sink->at += n;
+}
+
+/* Whether the other end will take what was packed. */
+static bool acceptable(const uint8_t *body, size_t n)
+{
+    enum pp_message_kind kind;
+    struct pp_cursor inside;
+
+    return pp_envelope_open(body, n, &kind, &inside) == 0 && pp_envelope_check(kind, inside) == 0;
+}
+
+int pp_envelope_pack(struct pp_buffer *out, struct pp_arena *arena, size_t limit,
+                     const struct pp_message *message)
+{
+    struct maker maker = {.arena = arena};
+    struct sink sink = {.base = {.append = drop_in}};
+    Pyproc__V1__Envelope envelope = PYPROC__V1__ENVELOPE__INIT;
+    union inside inside;
+    uint8_t *body;
+    size_t size;
+    int r;
+
+    fill_inside(&maker, message, &inside);
+    if (maker.error != 0)
+        return pp_fail(maker.error, "make a message");
+    envelope.kind_case = (Pyproc__V1__Envelope__KindCase)message->kind;
+    envelope.hello = &inside.hello; /* all kinds lie at the same place, here and there */
+    size = pyproc__v1__envelope__get_packed_size(&envelope);
+    r = pp_envelope_room(out, limit, size, &body);
+    if (r != 0)
+        return r;
+    sink.at = body;
+    (void)pyproc__v1__envelope__pack_to_buffer(&envelope, &sink.base);
+    if (!acceptable(body, size))
+        return pp_fail(-EINVAL, "write a message (%s)", pp_message_why());
+    pp_buffer_commit(out, PP_FRAME_HEADER + size);
+    return 0;
+}

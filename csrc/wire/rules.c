@@ -1,0 +1,111 @@
+/* rules.c - what a message must be beyond its schema.
+ *
+ * The same rules judge what is read and what is about to be written, so that no
+ * end can send what the other would kill it for.
+ */
+#include "wire/envelope.h"
+
+#include "wire/frame.h"
+
+#include <math.h>
+
+static int hello_rules(const struct pp_message_hello *hello)
+{
+    if (hello->max_frame == 0 || hello->max_frame > PP_FRAME_LIMIT)
+        return pp_message_bad("hello: max_frame is out of range");
+    if (hello->target_kind < PP_TARGET_ATTRIBUTE || hello->target_kind > PP_TARGET_FUNCTIONS)
+        return pp_message_bad("hello: no target kind");
+    return 0;
+}
+
+static int call_rules(const struct pp_message_call *call)
+{
+    if (call->id == 0)
+        return pp_message_bad("call: the id is 0");
+    if (call->codec < PP_CODEC_MSGPACK || call->codec > PP_CODEC_PICKLE)
+        return pp_message_bad("call: no codec");
+    /* No codec makes a value of less than a byte. */
+    if (call->items > call->payload.size)
+        return pp_message_bad("call: more items than bytes");
+    return 0;
+}
+
+/* Of both answers to a chunk: `count` values, the first of them for item `base`. */
+static int chunk_rules(uint32_t base, uint32_t count, size_t size)
+{
+    if (count > UINT32_MAX - base)
+        return pp_message_bad("chunk: the item numbers overflow");
+    if (count > size)
+        return pp_message_bad("chunk: more items than bytes");
+    return 0;
+}
+
+static int result_rules(const struct pp_message_result *result)
+{
+    if (result->id == 0)
+        return pp_message_bad("result: the id is 0");
+    if (result->codec != PP_CODEC_MSGPACK && result->codec != PP_CODEC_RICH)
+        return pp_message_bad("result: no codec that a worker may use");
+    return chunk_rules(result->base, result->count, result->payload.size);
+}
+
+static int chunk_part_rules(const struct pp_message_chunk_part *part)
+{
+    if (part->id == 0)
+        return pp_message_bad("chunk: the id is 0");
+    if (part->count == 0)
+        return pp_message_bad("chunk: a part without items");
+    return chunk_rules(part->base, part->count, part->payload.size);
+}
+
+/* Parents come before their children: the nodes are a tree, whoever made them. */
+static int nodes_rules(const struct pp_failure_node *nodes, size_t n)
+{
+    if (n == 0 || n > PP_FAILURE_NODES_MAX)
+        return pp_message_bad("failure: the number of nodes is out of range");
+    if (nodes[0].relation != PP_RELATION_ROOT || nodes[0].parent != 0)
+        return pp_message_bad("failure: the first node is not the root");
+    for (size_t i = 1; i < n; i++) {
+        if (nodes[i].relation <= PP_RELATION_ROOT || nodes[i].relation > PP_RELATION_MEMBER)
+            return pp_message_bad("failure: a node has no relation to its parent");
+        if (nodes[i].parent >= i)
+            return pp_message_bad("failure: a node's parent is not before it");
+    }
+    return 0;
+}
+
+static int failure_rules(const struct pp_message_failure *failure)
+{
+    if (failure->kind < PP_FAILURE_EXCEPTION || failure->kind > PP_FAILURE_START)
+        return pp_message_bad("failure: no kind");
+    if ((failure->id == 0) != (failure->kind == PP_FAILURE_START))
+        return pp_message_bad("failure: the id does not fit the kind");
+    return nodes_rules(failure->nodes, failure->n_nodes);
+}
+
+int pp_message_rules(const struct pp_message *message)
+{
+    switch (message->kind) {
+    case PP_MESSAGE_HELLO:
+        return hello_rules(&message->hello);
+    case PP_MESSAGE_CALL:
+        return call_rules(&message->call);
+    case PP_MESSAGE_RESULT:
+        return result_rules(&message->result);
+    case PP_MESSAGE_FAILURE:
+        return failure_rules(&message->failure);
+    case PP_MESSAGE_CHUNK_PART:
+        return chunk_part_rules(&message->chunk_part);
+    case PP_MESSAGE_RETURNED:
+        return message->returned == 0 ? pp_message_bad("returned: the id is 0") : 0;
+    case PP_MESSAGE_LOG:
+        return isfinite(message->log.created) ? 0 : pp_message_bad("log: the time is not finite");
+    case PP_MESSAGE_HELLO_REPLY:
+    case PP_MESSAGE_PING:
+    case PP_MESSAGE_PONG:
+    case PP_MESSAGE_GOODBYE:
+        return 0;
+    default:
+        return pp_message_bad("the message is of no kind");
+    }
+}

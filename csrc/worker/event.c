@@ -1,0 +1,122 @@
+/* event.c - records for the host that nobody waits for.
+ *
+ * Written by any thread of the worker; a full channel drops a record and counts it, since
+ * user code must never wait for a reader of logs. A record that is cut in the middle
+ * by a full socket is finished later, before the next one.
+ */
+#include "worker/worker.h"
+
+#include "base/error.h"
+#include "ipc/socket.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Bytes that may wait for the socket, and the longest record. */
+enum { WAITING_MAX = 512 * 1024, RECORD_MAX = 256 * 1024, ARENA_MAX = 1024 * 1024 };
+
+int pp_worker_events_init(struct pp_worker_events *events, int fd)
+{
+    int r = pthread_mutex_init(&events->lock, NULL);
+
+    events->fd = fd;
+    pp_arena_init(&events->arena, ARENA_MAX);
+    pp_buffer_init(&events->out, WAITING_MAX);
+    return r == 0 ? 0 : pp_fail(-r, "make the lock of the event channel");
+}
+
+void pp_worker_events_deinit(struct pp_worker_events *events)
+{
+    if (events->fd >= 0)
+        (void)close(events->fd);
+    events->fd = -1;
+    pp_arena_deinit(&events->arena);
+    pp_buffer_deinit(&events->out);
+    (void)pthread_mutex_destroy(&events->lock);
+}
+
+/* The lock is held. When the host no longer listens, records are dropped from then on. */
+static void flush(struct pp_worker_events *events)
+{
+    struct pp_buffer *out = &events->out;
+
+    while (events->fd >= 0 && pp_buffer_size(out) > 0) {
+        ssize_t n =
+            pp_socket_send(events->fd, pp_buffer_bytes(out), pp_buffer_size(out), MSG_DONTWAIT);
+
+        if (n > 0) {
+            pp_buffer_consume(out, (size_t)n);
+        } else if (n == -EAGAIN) {
+            return;
+        } else if (n != -EINTR) {
+            (void)close(events->fd);
+            events->fd = -1;
+        }
+    }
+    pp_buffer_clear(out, 0);
+}
+
+void pp_worker_events_flush(struct pp_worker_events *events)
+{
+    (void)pthread_mutex_lock(&events->lock);
+    flush(events);
+    (void)pthread_mutex_unlock(&events->lock);
+}
+
+int pp_worker_events_waiting(struct pp_worker_events *events)
+{
+    int fd;
+
+    (void)pthread_mutex_lock(&events->lock);
+    fd = pp_buffer_size(&events->out) > 0 ? events->fd : -1;
+    (void)pthread_mutex_unlock(&events->lock);
+    return fd;
+}
+
+uint64_t pp_worker_events_sequence(struct pp_worker_events *events)
+{
+    uint64_t sequence;
+
+    (void)pthread_mutex_lock(&events->lock);
+    sequence = events->sequence;
+    (void)pthread_mutex_unlock(&events->lock);
+    return sequence;
+}
+
+/* The lock is held. 0, or a negative errno when the record is lost. */
+static int take(struct pp_worker_events *events, struct pp_message_log *log)
+{
+    struct pp_message message = {.kind = PP_MESSAGE_LOG};
+    int r;
+
+    if (events->fd < 0)
+        return -EPIPE;
+    flush(events);
+    log->sequence = events->sequence + 1;
+    log->dropped = events->dropped;
+    message.log = *log;
+    r = pp_message_write(&events->out, &events->arena, RECORD_MAX, &message);
+    pp_arena_reset(&events->arena);
+    if (r < 0)
+        return r;
+    events->sequence++;
+    flush(events);
+    return 0;
+}
+
+int pp_worker_log(struct pp_worker *worker, struct pp_message_log *log)
+{
+    struct pp_worker_events *events = &worker->events;
+    int r;
+
+    /* A forked copy shares the socket: its bytes would fall between ours. */
+    if (getpid() != worker->pid)
+        return 0;
+    (void)pthread_mutex_lock(&events->lock);
+    r = take(events, log);
+    if (r < 0)
+        events->dropped++;
+    (void)pthread_mutex_unlock(&events->lock);
+    return 0;
+}

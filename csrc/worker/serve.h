@@ -1,0 +1,64 @@
+/* serve.h - the worker's loop: read a frame, run the call, send the answer.
+ *
+ * Knows nothing of Python: user code is reached through the table below, which
+ * the binding fills. One thread, the worker's main one, for everything here.
+ */
+#ifndef PP_WORKER_SERVE_H
+#define PP_WORKER_SERVE_H
+
+#include "wire/message.h"
+
+#include <stdint.h>
+
+struct pp_worker;
+
+/* What the binding does for the loop. `token` is the binding's. */
+struct pp_worker_calls {
+    /* Runs one call and fills `answer` (kind RESULT or FAILURE; the id is set by the
+     * loop). What `answer` points to stays valid until `done`. 0, or a negative errno that ends
+     * the worker. */
+    int (*run)(void *token, const struct pp_message_call *call, struct pp_message *answer);
+    void (*done)(void *token);
+    /* Around every wait: lets other threads run (the GIL). */
+    void (*before_wait)(void *token);
+    void (*after_wait)(void *token);
+    /* A wait was interrupted by a signal: 0 goes on, negative ends the worker. */
+    int (*interrupted)(void *token);
+};
+
+/* Takes the descriptors of supervisor/keeper.h's numbers (3 to 7), moves them
+ * close-on-exec to numbers out of the user's way and maps the pages. */
+int pp_worker_new(struct pp_worker **workerp);
+struct pp_worker *pp_worker_free(struct pp_worker *worker);
+
+/* Waits for the host's Hello. `hellop` is lent until the next call here. */
+int pp_worker_hello(struct pp_worker *worker, const struct pp_worker_calls *calls, void *token,
+                    const struct pp_message_hello **hellop);
+/* Sends the answer to Hello: HELLO_REPLY, or FAILURE with PP_FAILURE_START. */
+int pp_worker_reply(struct pp_worker *worker, const struct pp_message *reply);
+
+/* Serves until the host says Goodbye or closes (0), or something breaks
+ * (negative errno). A forked copy of the worker that comes back from user code
+ * never answers: it leaves by _exit. */
+int pp_worker_serve(struct pp_worker *worker, const struct pp_worker_calls *calls, void *token);
+
+/* From inside run, for a chunk: adds one item's answer, which the host can read
+ * even if the worker dies in the next item. Sends a part when the area is full. */
+int pp_worker_chunk_begin(struct pp_worker *worker, uint64_t id, uint32_t items);
+int pp_worker_chunk_add(struct pp_worker *worker, const void *bytes, size_t n);
+/* Fills `answer` with what is in the area: RESULT with base and count. */
+int pp_worker_chunk_end(struct pp_worker *worker, struct pp_message *answer);
+
+/* Sends a Log on the event channel, never waiting: a full channel drops it and
+ * counts. The sequence number is set here and goes with the next answer. */
+int pp_worker_log(struct pp_worker *worker, struct pp_message_log *log);
+
+/* The crash memfd's descriptor, for the fault handler. Lent. */
+int pp_worker_crash_fd(const struct pp_worker *worker);
+/* Bytes that a result's payload may have, from Hello. */
+uint64_t pp_worker_max_result(const struct pp_worker *worker);
+/* Of the running call: cancelled? 0 or 1. Absolute CLOCK_MONOTONIC deadline, or PP_NEVER. */
+int pp_worker_cancelled(const struct pp_worker *worker, uint64_t id);
+int64_t pp_worker_deadline(const struct pp_worker *worker);
+
+#endif

@@ -1,0 +1,75 @@
+/* worker.h - the worker itself, shared by the files of this room only.
+ *
+ * All of it belongs to the worker's main thread, but the event part, which any thread
+ * may reach through pp_worker_log and which has its own lock.
+ */
+#ifndef PP_WORKER_WORKER_H
+#define PP_WORKER_WORKER_H
+
+#include "worker/serve.h"
+
+#include "ipc/page.h"
+#include "wire/frame.h"
+
+#include <pthread.h>
+#include <sys/types.h>
+
+enum {
+    PP_WORKER_END = 1, /* the host has closed or is gone: leave */
+};
+
+/* The event channel: what did not fit into the socket waits here, bounded. */
+struct pp_worker_events {
+    pthread_mutex_t lock;
+    int fd; /* -1 once the host has closed it */
+    struct pp_arena arena;
+    struct pp_buffer out;
+    uint64_t sequence; /* of the newest record that was taken */
+    uint64_t dropped;
+};
+
+/* The items of the running chunk that are not sent yet are in the status page's area. */
+struct pp_worker_chunk {
+    uint64_t id;
+    uint32_t items; /* of the whole chunk */
+    uint32_t base;  /* first item in the area */
+    uint32_t count;
+    size_t size;
+};
+
+struct pp_worker {
+    int call_fd, crash_fd;
+    pid_t pid;                             /* a forked copy sees that it is one */
+    const struct pp_control_page *control; /* mapped, the host writes it */
+    struct pp_status_page *status;         /* mapped, read by the host */
+    struct pp_frame_reader *reader;
+    size_t unread; /* bytes received that no message has used yet */
+    struct pp_arena in; /* the message being served */
+    struct pp_arena scratch; /* packing */
+    struct pp_buffer out;
+    uint64_t max_frame, max_result;
+    const struct pp_worker_calls *calls; /* lent; set by hello and serve */
+    void *token;
+    struct pp_worker_events events;
+    struct pp_worker_chunk chunk;
+};
+
+/* Packs and sends a frame, reading what comes in while it has to wait. 0, PP_WORKER_END,
+ * -EMSGSIZE (nothing was sent), or a negative errno. */
+int pp_worker_send(struct pp_worker *worker, const struct pp_message *message);
+
+/* The next message from the host, in `worker->in`. 0, PP_WORKER_END, negative errno. */
+int pp_worker_next(struct pp_worker *worker, struct pp_message *messagep);
+
+/* Leaves, without a word, if this is a forked copy of the worker. */
+void pp_worker_leave_if_copy(const struct pp_worker *worker);
+
+int pp_worker_events_init(struct pp_worker_events *events, int fd);
+void pp_worker_events_deinit(struct pp_worker_events *events);
+/* Tries to send what waits. */
+void pp_worker_events_flush(struct pp_worker_events *events);
+/* The descriptor if something waits to be sent, else -1. */
+int pp_worker_events_waiting(struct pp_worker_events *events);
+uint64_t pp_worker_events_sequence(struct pp_worker_events *events);
+
+#endif

@@ -1,0 +1,78 @@
+/* messages.h - the structs that golden.h's bytes stand for, in the same order. */
+#ifndef PP_TESTS_MESSAGES_H
+#define PP_TESTS_MESSAGES_H
+
+#include "wire/message.h"
+
+/* clang-format off */
+#define TEXT(literal) {(const uint8_t *)(literal), sizeof(literal) - 1}
+
+static const struct pp_function_source sources[] = {
+    {.name = TEXT("extract"), .module = TEXT("docs"), .qualname = TEXT("Reader.extract"),
+     .file = TEXT("/srv/app/docs.py"), .pickled = TEXT("\x80\x05\x00.")},
+    {.name = TEXT("gr\xc3\xb6\xc3\x9f" "e")},
+};
+static const struct pp_bytes search_path[] = {TEXT("/srv/app"), TEXT(""), TEXT("/usr/lib/python3")};
+static const struct pp_function_info infos[] = {
+    {.name = TEXT("extract"), .signature = TEXT("(data: bytes, page: int = 0) -> str")},
+    {.name = TEXT("")},
+};
+static const struct pp_bytes keywords[] = {TEXT("page"), TEXT(""), TEXT("\xe2\x82\xac")};
+static const struct pp_bytes notes[] = {TEXT("first"), TEXT("")};
+static const struct pp_failure_node nodes[] = {
+    {.relation = PP_RELATION_ROOT, .type_name = TEXT("builtins.ExceptionGroup"),
+     .message = TEXT("two"), .traceback = TEXT("Traceback\n"), .arguments = TEXT("\x90"),
+     .attributes = TEXT("\x80"), .notes = notes, .n_notes = 2, .suppress_context = true},
+    {.relation = PP_RELATION_MEMBER, .type_name = TEXT("KeyError"), .message = TEXT("'k'")},
+    {.relation = PP_RELATION_CAUSE, .parent = 1, .type_name = TEXT("OSError")},
+    {.relation = PP_RELATION_CONTEXT, .parent = 2},
+};
+
+static const struct pp_message messages[] = {
+    {PP_MESSAGE_HELLO, {.hello = {
+        .version = 1, .max_frame = 16777216, .max_result = 67108864,
+        .target_kind = PP_TARGET_FUNCTIONS, .target = TEXT("docs:app"),
+        .file = TEXT("/srv/app/docs.py"), .functions = sources, .n_functions = 2,
+        .path = search_path, .n_path = 3, .prefix = TEXT("/venv"), .base_prefix = TEXT("/usr"),
+        .python_version = TEXT("3.11.2")}}},
+    {PP_MESSAGE_HELLO, {.hello = {.max_frame = 1, .target_kind = PP_TARGET_MODULE}}},
+    {PP_MESSAGE_HELLO_REPLY, {.hello_reply = {
+        .version = 1, .python_version = TEXT("3.11.2"), .prefix = TEXT("/venv"),
+        .base_prefix = TEXT("/usr"), .functions = infos, .n_functions = 2}}},
+    {PP_MESSAGE_HELLO_REPLY, {.hello_reply = {.version = 0}}},
+    {PP_MESSAGE_CALL, {.call = {
+        .id = 0x0102030405060708, .function = TEXT("extract"),
+        .payload = TEXT("\x92\xc4\x01\x00\x2a"), .codec = PP_CODEC_RICH, .keywords = keywords,
+        .n_keywords = 3, .remaining_us = 30000000, .items = 3}}},
+    {PP_MESSAGE_CALL, {.call = {.id = 1, .codec = PP_CODEC_MSGPACK}}},
+    {PP_MESSAGE_CALL, {.call = {
+        .id = UINT64_MAX, .codec = PP_CODEC_PICKLE, .remaining_us = UINT64_MAX,
+        .function = TEXT("f"), .payload = TEXT(
+            "0123456789012345678901234567890123456789012345678901234567890123456789"
+            "0123456789012345678901234567890123456789012345678901234567890123456789")}}},
+    {PP_MESSAGE_RESULT, {.result = {
+        .id = 0x8000000000000001, .payload = TEXT("\x81\xa1" "a\x01"), .codec = PP_CODEC_MSGPACK,
+        .events = 12345678901, .base = 4294967290, .count = 4}}},
+    {PP_MESSAGE_RESULT, {.result = {.id = 1, .codec = PP_CODEC_RICH}}},
+    {PP_MESSAGE_FAILURE, {.failure = {
+        .id = 77, .kind = PP_FAILURE_VALIDATION, .nodes = nodes, .n_nodes = 4, .events = 300,
+        .path = TEXT("argument 'page'")}}},
+    {PP_MESSAGE_FAILURE, {.failure = {
+        .kind = PP_FAILURE_START, .nodes = &(const struct pp_failure_node){.parent = 0},
+        .n_nodes = 1}}},
+    {PP_MESSAGE_CHUNK_PART, {.chunk_part = {
+        .id = 5, .base = 128, .count = 2, .payload = TEXT("\xc0\xc3")}}},
+    {PP_MESSAGE_RETURNED, {.returned = 0xdeadbeef}},
+    {PP_MESSAGE_LOG, {.log = {
+        .sequence = 9, .call = 77, .level = -10, .logger = TEXT("docs.reader"),
+        .message = TEXT("page \xf0\x9f\x93\x84"), .exception = TEXT("Traceback"),
+        .extra = TEXT("\x80"), .created = 1700000000.25, .dropped = 2}}},
+    {PP_MESSAGE_LOG, {.log = {.level = 0}}},
+    {PP_MESSAGE_PING, {.nonce = UINT64_MAX}},
+    {PP_MESSAGE_PING, {.nonce = 0}},
+    {PP_MESSAGE_PONG, {.nonce = 127}},
+    {PP_MESSAGE_GOODBYE, {.nonce = 0}},
+};
+/* clang-format on */
+
+#endif

@@ -1,0 +1,64 @@
+"""Writes the seeds in corpus/: the golden messages and a few streams of frames.
+
+Run after golden.h changed: `python tests/fuzz/make_corpus.py`. Every seed is small; the
+fuzzer finds the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+GOLDEN = HERE.parent / "core" / "golden" / "golden.h"
+FROM_HOST = ("hello", "hello_least", "call", "goodbye")
+VECTOR = re.compile(r"golden_(\w+)\[\] = \{([^}]*)\}")
+
+
+def golden_bodies() -> dict[str, bytes]:
+    """Name -> body of every golden message."""
+    found = VECTOR.findall(GOLDEN.read_text())
+    return {name: bytes(int(word, 16) for word in text.split(",")[:-1]) for name, text in found}
+
+
+def is_from_host(name: str) -> bool:
+    """Whether the host sends the message of this golden body."""
+    return name.startswith("call") or name in FROM_HOST
+
+
+def frame(body: bytes) -> bytes:
+    """One frame."""
+    return len(body).to_bytes(4, "big") + body
+
+
+def streams(bodies: dict[str, bytes]) -> dict[str, bytes]:
+    """Name -> input of fuzz_frame: limit exponent, two bytes of cutting, stream."""
+    every = b"".join(frame(body) for body in bodies.values())
+    return {
+        "every": b"\x0c\x00\x00" + every,
+        "every_cut": b"\x0c\x12\x34" + every[:-3],
+        "tiny": b"\x00\x01\x02" + frame(b"a") * 20,
+        "too_long": b"\x04\x00\x01" + frame(b"good") + frame(b"x" * 17),
+        "empty": b"\x04\x00\x01" + frame(b"good") + frame(b""),
+        "other_protocol": b"\x13\x00\x01PY\x00\x01{}",
+        "growing": b"\x10\x05\x06" + b"".join(frame(b"y" * n) for n in (1, 30, 900, 5000, 2)),
+    }
+
+
+def write(folder: Path, seeds: dict[str, bytes]) -> None:
+    """Makes the folder hold these seeds only."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.name not in seeds:
+            path.unlink()
+    for name, seed in seeds.items():
+        (folder / name).write_bytes(seed)
+
+
+if __name__ == "__main__":
+    golden = golden_bodies()
+    write(
+        HERE / "corpus" / "message",
+        {name: bytes([not is_from_host(name)]) + body for name, body in golden.items()},
+    )
+    write(HERE / "corpus" / "frame", streams(golden))
