@@ -3,16 +3,17 @@
 #   make demo    runs the example on real input files
 #   make test    builds and runs the fast tests (PYTEST_ARGS=... is passed on)
 #
-# Also: make lint | ci | bench | audit | lock | clean. PYTHON=... chooses the interpreter.
+# Also: make lint | format | ci | bench | audit | lock | clean. PYTHON=... chooses the interpreter.
 
 VENV ?= .venv
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 bin := $(VENV)/bin
 stamps := $(VENV)/stamps
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint ci bench audit lock clean system build
+.PHONY: demo test environment lint format ci bench audit lock clean system build
 .DELETE_ON_ERROR:
 
 demo: $(stamps)/demo build
@@ -21,14 +22,24 @@ demo: $(stamps)/demo build
 test: $(stamps)/test build
 	$(bin)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
+# What `make test` needs, without running it.
+environment: $(stamps)/test build
+
 lint: $(stamps)/lint build
+	@tools/setup-system.sh ci
 	VENV=$(VENV) tools/lint.sh
+
+# Lays out C and Python as `make lint` wants it.
+format: $(stamps)/lint
+	clang-format-14 -i $$(find csrc tests benchmarks examples -name '*.[ch]')
+	$(bin)/ruff format --quiet .
+	$(bin)/ruff check --quiet --select I --fix .
 
 ci:
 	bash .ci/run
 
 bench: $(stamps)/bench build
-	$(bin)/python -m benchmarks
+	$(bin)/python -m benchmarks $(BENCH_ARGS)
 
 # Asks a vulnerability database about every locked package; needs its network.
 audit: $(stamps)/maintain
@@ -36,7 +47,7 @@ audit: $(stamps)/maintain
 
 # Renews every lock file; the result holds for Python 3.11 and later.
 lock: $(stamps)/maintain
-	cd requirements && for name in test build demo lint package bench maintain; do \
+	cd requirements && for name in test build runtime demo lint package bench maintain; do \
 	    $(abspath $(bin))/uv pip compile --quiet --universal --python-version 3.11 --upgrade \
 	        --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 	        $$name.in --output-file $$name.txt || exit 1; \

@@ -77,6 +77,8 @@ static struct PyModuleDef core_definition = {
     .m_free = core_free,
 };
 
+PyMODINIT_FUNC PyInit__core(void);
+
 PyMODINIT_FUNC PyInit__core(void)
 {
     return PyModuleDef_Init(&core_definition);

@@ -4,9 +4,10 @@
  */
 #include "binding/plain.h"
 
-#include "wire/frame.h"
-
 #include <errno.h>
+
+/* More fits into no frame; the tighter limits are the pool's. */
+#define PACKED_MAX ((size_t)0x50590000 - 1)
 
 static bool count_is(Py_ssize_t n, Py_ssize_t least, Py_ssize_t most)
 {
@@ -20,7 +21,7 @@ static PyObject *raise_pack(int r, size_t size)
 {
     if (r == PP_PLAIN_TOO_LARGE)
         PyErr_Format(PyExc_OverflowError, "the packed value has %zu bytes, at most %zu can be sent",
-                     size, PP_FRAME_LIMIT);
+                     size, PACKED_MAX);
     else if (!PyErr_Occurred())
         (void)PyErr_NoMemory();
     return NULL;
@@ -42,7 +43,7 @@ PyObject *pp_plain_py_pack(PyObject *module, PyObject *const *args, Py_ssize_t n
     (void)module;
     if (!count_is(n_args, 1, 1))
         return NULL;
-    pp_buffer_init(&buffer, PP_FRAME_LIMIT);
+    pp_buffer_init(&buffer, PACKED_MAX);
     r = pp_plain_pack(args[0], &buffer, &size);
     if (r == PP_PLAIN_NOT)
         answer = Py_NewRef(Py_None);
@@ -63,7 +64,7 @@ PyObject *pp_plain_py_pack_rich(PyObject *module, PyObject *const *args, Py_ssiz
     (void)module;
     if (!count_is(n_args, 2, 2))
         return NULL;
-    pp_buffer_init(&buffer, PP_FRAME_LIMIT);
+    pp_buffer_init(&buffer, PACKED_MAX);
     r = pp_plain_pack_rich(args[0], args[1], &buffer, &size, &rich);
     bytes = r == 0 ? as_bytes(&buffer) : raise_pack(r, size);
     pp_buffer_deinit(&buffer);

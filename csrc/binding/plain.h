@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 enum {
-    PP_PLAIN_NOT = 1, /* something inside is not plain: nothing was appended */
+    PP_PLAIN_NOT = 1,   /* something inside is not plain: nothing was appended */
     PP_PLAIN_TOO_LARGE, /* over the buffer's limit: nothing was appended, the size is told */
 };
 

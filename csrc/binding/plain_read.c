@@ -108,8 +108,8 @@ struct scan {
     unsigned flags;
     size_t depth;
     struct {
-        uint64_t items;     /* still to come */
-        const uint8_t *end; /* where the extension around it ends; NULL: none */
+        uint64_t items;         /* still to come */
+        const uint8_t *end;     /* where the extension around it ends; NULL: none */
     } open[PP_PLAIN_DEPTH + 1]; /* the first is the whole */
 };
 
@@ -181,9 +181,12 @@ static const char *close_items(struct scan *s)
 
 const char *pp_plain_scan(const uint8_t *bytes, size_t n, size_t count, unsigned flags)
 {
-    struct scan s = {.c = {.at = bytes, .end = bytes + n, .items = n}, .flags = flags};
+    struct scan s; /* not cleared as a whole: most of it is room that few values use */
     const char *why = NULL;
 
+    s.c = (struct pp_plain_cursor){.at = bytes, .end = bytes + n, .items = n};
+    s.flags = flags;
+    s.depth = 0;
     s.open[0].items = count;
     while (!why && s.open[s.depth].items > 0) {
         s.open[s.depth].items--;

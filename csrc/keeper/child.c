@@ -74,7 +74,10 @@ static _Noreturn void become(struct pp_birth *birth, const struct pp_spec *spec)
 {
     const char *step = "exec";
     struct failure failure = {.error = 0};
-    int r = pp_sandbox_before_exec(birth, &step);
+    int r;
+
+    assert(spec->argv != NULL); /* as pp_spec_read leaves it */
+    r = pp_sandbox_before_exec(birth, &step);
 
     if (r == 0) {
         (void)execve(spec->argv[0], (char *const *)(uintptr_t)spec->argv,

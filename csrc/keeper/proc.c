@@ -1,7 +1,7 @@
 /* proc.c - /proc/<pid>/stat, see proc(5): pid (name) state parent group session ...
  *
  * The name is the process's own choice and may hold spaces, parentheses and numbers;
- * only the last ')' ends it.
+ * only the last ')' ends it. The start time is field 22.
  */
 #include "keeper/proc.h"
 
@@ -65,6 +65,26 @@ static int take_number(const char **atp, pid_t *numberp)
     return 0;
 }
 
+/* The start time, when the next field is the 7th. */
+static int take_start(const char *at, uint64_t *startp)
+{
+    char *end;
+    unsigned long long start;
+
+    for (int field = 7; field < 22; field++) {
+        at = strchr(at, ' ');
+        if (at == NULL)
+            return -EPROTO;
+        at++;
+    }
+    errno = 0;
+    start = strtoull(at, &end, 10);
+    if (end == at || errno != 0 || *at == '-' || *end != ' ')
+        return -EPROTO;
+    *startp = start;
+    return 0;
+}
+
 int pp_proc_parse(const char *text, size_t n, struct pp_proc *procp)
 {
     char copy[512];
@@ -82,9 +102,10 @@ int pp_proc_parse(const char *text, size_t n, struct pp_proc *procp)
         return -EPROTO;
     if (name_end[1] != ' ' || name_end[2] == '\0' || name_end[3] != ' ')
         return -EPROTO;
+    proc.dead = name_end[2] == 'Z' || name_end[2] == 'X';
     at = name_end + 4;
     if (take_number(&at, &proc.parent) < 0 || take_number(&at, &group) < 0 ||
-        take_number(&at, &proc.session) < 0)
+        take_number(&at, &proc.session) < 0 || take_start(at, &proc.start) < 0)
         return -EPROTO;
     *procp = proc;
     return 0;
@@ -124,4 +145,12 @@ int pp_proc_next(struct pp_proc_walk *walk, struct pp_proc *procp)
         if (r == 0)
             return 0;
     }
+}
+
+int pp_proc_read(struct pp_proc_walk *walk, pid_t pid, struct pp_proc *procp)
+{
+    char name[16];
+
+    (void)snprintf(name, sizeof(name), "%d", (int)pid);
+    return read_stat(dirfd(walk->dir), name, procp);
 }

@@ -1,14 +1,18 @@
 /* reap.c - waits, kills, looks again.
  *
  * A child that has not been reaped keeps its number, and nobody else reaps ours, so a
- * kill by number of a child is exact. Processes that are not our children are never
- * killed by number: the death of their parents makes them our children. A process
- * group dies in one piece even while its members fork (kill(2) holds the kernel's task
- * lock), so groups are killed first; that ends the plain fork bomb.
+ * kill by number of a child is exact. Their descendants are killed through pidfds, after
+ * a second look at both ends of the bond. A process group dies in one piece even while
+ * its members fork (kill(2) holds the kernel's task lock), so groups are killed first;
+ * that ends the plain fork bomb.
+ *
+ * Against a bomb that leaves its groups stands a storm: while walks find many alive,
+ * nothing is reaped. Where processes are limited in number (RLIMIT_NPROC, a cgroup), the
+ * dead then leave no room for new ones. Without such a limit the keeper races on.
  *
  * The proof that nothing is left of a worker is one walk over /proc that found nothing
- * to kill and during which no child was reaped: a process that a walk misses hangs, at
- * the walk's start, below a child of ours, which is either met or reaped.
+ * to kill; no child is reaped during a walk: a process that a walk misses hangs, at the
+ * walk's start, below a child of ours, which is met, dead or alive.
  *
  * Where /proc cannot be read, the worker and its process group are all that can be
  * killed, and its end is reported when these are.
@@ -16,32 +20,34 @@
 #include "keeper/reap.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "keeper/child.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum {
     REAPS_A_STEP = 256,
     PROCS_A_STEP = 512,
+    STORM = 64,      /* alive in one walk */
     EMPTY_WALKS = 3, /* before children that /proc does not show are given up */
 };
 
 #define PAUSE_MIN (10 * PP_MS)
 #define PAUSE_MAX PP_SECOND
+#define STORM_MAX (5 * PP_SECOND) /* some may be stuck in the kernel */
 
 void pp_reaper_init(struct pp_reaper *reaper, struct pp_wards *wards)
 {
-    *reaper = (struct pp_reaper){
-        .wards = wards,
-        .self = getpid(),
-        .look = PP_NEVER,
-        .pause = PAUSE_MIN,
-    };
+    reaper->wards = wards;
+    reaper->self = getpid();
+    reaper->look = PP_NEVER;
+    reaper->pause = PAUSE_MIN;
     if (pp_proc_open(&reaper->walk) < 0)
         reaper->walk = NULL;
 }
@@ -160,22 +166,48 @@ static void reap_some(struct pp_reaper *reaper)
     }
 }
 
+/* Kills a descendant, if its parent still is the process that was doomed: its number
+ * could have gone to a stranger while we walked. */
+static void meet_descendant(struct pp_reaper *reaper, const struct pp_proc *proc)
+{
+    struct pp_proc parent, again;
+    uint64_t start;
+    PP_AUTO_FD pidfd = -1;
+
+    if (!pp_doomed_find(&reaper->doomed, proc->parent, &start))
+        return;
+    pidfd = (int)syscall(SYS_pidfd_open, proc->pid, 0U);
+    if (pidfd < 0 || pp_proc_read(reaper->walk, proc->pid, &again) < 0 ||
+        pp_proc_read(reaper->walk, proc->parent, &parent) < 0)
+        return;
+    if (again.parent != proc->parent || again.start != proc->start || parent.start != start)
+        return;
+    if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0U) < 0)
+        return;
+    reaper->alive += !proc->dead;
+    pp_doomed_add(&reaper->doomed, proc);
+}
+
 static void meet(struct pp_reaper *reaper, const struct pp_proc *proc)
 {
     pid_t group;
 
-    if (proc->parent != reaper->self)
+    if (proc->parent != reaper->self) {
+        meet_descendant(reaper, proc);
         return;
+    }
     if (!reaper->leaving && pp_ward_by_pid(reaper->wards, proc->pid) != NULL)
         return;
     if (is_let_alone(reaper, proc->session))
         return;
     reaper->found++;
+    reaper->alive += !proc->dead;
     group = getpgid(proc->pid);
     /* Its own session's groups only hold its kin. Never the keeper's own group. */
     if (group > 0 && group != getpgrp())
         (void)kill(-group, SIGKILL);
     kill_child(proc->pid);
+    pp_doomed_add(&reaper->doomed, proc);
 }
 
 /* Every worker that was reaped before this walk began has nothing left. */
@@ -187,9 +219,22 @@ static void walk_proved(struct pp_reaper *reaper)
         pp_ward_over(reaper->wards, pp_container(link, struct pp_ward, link));
 }
 
+static void weather(struct pp_reaper *reaper)
+{
+    int64_t now = pp_now();
+
+    if (reaper->alive == 0 || (reaper->storm != 0 && reaper->storm <= now))
+        reaper->storm = 0;
+    else if (reaper->storm == 0 && reaper->alive >= STORM)
+        reaper->storm = pp_after(now, STORM_MAX);
+    if (reaper->storm != 0)
+        reaper->pause = PAUSE_MIN / 10;
+}
+
 static void end_walk(struct pp_reaper *reaper)
 {
     reaper->walking = false;
+    weather(reaper);
     if (reaper->again)
         return;
     if (reaper->found == 0) {
@@ -212,12 +257,14 @@ static void begin_walk(struct pp_reaper *reaper)
 
     reaper->again = false;
     reaper->found = 0;
+    reaper->alive = 0;
     reaper->look = PP_NEVER;
     if (reaper->walk == NULL ||
         (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 && errno == ECHILD)) {
         end_walk(reaper); /* nobody to be seen, or nobody at all */
         return;
     }
+    pp_doomed_clear(&reaper->doomed);
     pp_proc_rewind(reaper->walk);
     reaper->walking = true;
 }
@@ -244,17 +291,19 @@ static void walk_some(struct pp_reaper *reaper)
 
 void pp_reaper_step(struct pp_reaper *reaper)
 {
-    if (reaper->signalled)
-        reap_some(reaper);
-    if (reaper->walking)
+    if (reaper->walking) {
         walk_some(reaper);
-    else if (reaper->again || reaper->look <= pp_now())
+        return;
+    }
+    if (reaper->signalled && reaper->storm == 0)
+        reap_some(reaper);
+    if (reaper->again || reaper->look <= pp_now())
         begin_walk(reaper);
 }
 
 bool pp_reaper_busy(const struct pp_reaper *reaper)
 {
-    return reaper->signalled || reaper->walking || reaper->again;
+    return (reaper->signalled && reaper->storm == 0) || reaper->walking || reaper->again;
 }
 
 bool pp_reaper_alone(const struct pp_reaper *reaper)

@@ -19,6 +19,7 @@
 #ifndef PP_KEEPER_REAP_H
 #define PP_KEEPER_REAP_H
 
+#include "keeper/doomed.h"
 #include "keeper/proc.h"
 #include "keeper/ward.h"
 
@@ -28,17 +29,21 @@
 struct pp_reaper {
     struct pp_wards *wards;
     struct pp_proc_walk *walk; /* owned; NULL: /proc cannot be read */
+    struct pp_doomed doomed;   /* of the present walk */
     pid_t self;
     bool leaving;   /* the host is gone: every child is to be killed */
     bool signalled; /* children may wait to be reaped */
     bool walking;   /* in the middle of /proc */
-    bool again;     /* what this walk saw proves nothing: a child was reaped meanwhile */
-    size_t found;   /* processes of this walk that had to be killed */
+    bool again;     /* a walk is due: a child was reaped since the last one began */
+    size_t found;   /* children of ours in this walk that had to be killed */
+    size_t alive;   /* processes of this walk that were killed and not yet dead */
+    int64_t storm;  /* until then the dead are not reaped, see reap.c; 0: no storm */
     int empty;      /* leaving: walks in a row that found no child */
     int64_t look;   /* when to walk next, PP_NEVER: when something happens */
     int64_t pause;  /* until the walk after that, while processes do not die */
 };
 
+/* `reaper` is all zero bytes. */
 void pp_reaper_init(struct pp_reaper *reaper, struct pp_wards *wards);
 void pp_reaper_deinit(struct pp_reaper *reaper);
 
@@ -49,7 +54,7 @@ void pp_reaper_leave(struct pp_reaper *reaper);
 /* Something happened in the pool: look for orphans a second from now. */
 void pp_reaper_notice(struct pp_reaper *reaper);
 
-/* One bounded piece of work: reaps, and walks a part of /proc. */
+/* One bounded piece of work: reaps some, or walks a part of /proc. */
 void pp_reaper_step(struct pp_reaper *reaper);
 /* Whether there is a next piece right now. */
 bool pp_reaper_busy(const struct pp_reaper *reaper);

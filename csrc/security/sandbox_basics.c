@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -34,14 +35,16 @@ int pp_sandbox_leave_session(struct pp_birth *birth)
 
 int pp_sandbox_reset_signals(struct pp_birth *birth)
 {
-    struct sigaction action = {.sa_handler = SIG_DFL};
+    /* The kernel's struct sigaction, all zero on every architecture: SIG_DFL, no flags. */
+    static const uint64_t fresh[8];
     sigset_t none;
 
     (void)birth;
-    /* Exec keeps what is ignored. libc refuses its own two numbers, which it never
-     * leaves ignored, and the kernel KILL and STOP. */
+    /* Exec keeps what is ignored. libc's own two numbers are among it when somebody started
+     * us by posix_spawn, and sigaction(3) would refuse them, so the kernel is asked; it
+     * refuses KILL and STOP. */
     for (int number = 1; number < NSIG; number++)
-        (void)sigaction(number, &action, NULL);
+        (void)syscall(SYS_rt_sigaction, number, fresh, NULL, sizeof(uint64_t));
     (void)sigemptyset(&none);
     return sigprocmask(SIG_SETMASK, &none, NULL) < 0 ? -errno : 0;
 }

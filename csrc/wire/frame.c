@@ -61,7 +61,7 @@ static int look(const struct pp_frame_reader *reader, size_t *lengthp)
 
     if (reader->refused != 0)
         return reader->refused;
-    if (held < PP_FRAME_HEADER)
+    if (bytes == NULL || held < PP_FRAME_HEADER)
         return PP_FRAME_MORE;
     length = (size_t)bytes[0] << 24 | (size_t)bytes[1] << 16 | (size_t)bytes[2] << 8 | bytes[3];
     if (length == 0)

@@ -14,7 +14,12 @@
 #include <unistd.h>
 
 /* Bytes that may wait for the socket, and the longest record. */
-enum { WAITING_MAX = 512 * 1024, RECORD_MAX = 256 * 1024, ARENA_MAX = 1024 * 1024 };
+enum {
+    WAITING_MAX = 512 * 1024,
+    RECORD_MAX = 256 * 1024,
+    KEEP = 16 * 1024,
+    ARENA_MAX = 1024 * 1024
+};
 
 int pp_worker_events_init(struct pp_worker_events *events, int fd)
 {
@@ -54,7 +59,7 @@ static void flush(struct pp_worker_events *events)
             events->fd = -1;
         }
     }
-    pp_buffer_clear(out, 0);
+    pp_buffer_clear(out, KEEP);
 }
 
 void pp_worker_events_flush(struct pp_worker_events *events)

@@ -208,6 +208,7 @@ static int serve_call(struct pp_worker *worker, const struct pp_message_call *ca
     pp_worker_leave_if_copy(worker);
     if (r != 0)
         return r;
+    worker->calls->before_answer(worker->token);
     address_answer(worker, &answer, id);
     r = pp_worker_send(worker, &answer);
     if (r == -EMSGSIZE)

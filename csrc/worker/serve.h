@@ -15,9 +15,12 @@ struct pp_worker;
 /* What the binding does for the loop. `token` is the binding's. */
 struct pp_worker_calls {
     /* Runs one call and fills `answer` (kind RESULT or FAILURE; the id is set by the
-     * loop). What `answer` points to stays valid until `done`. 0, or a negative errno that ends
-     * the worker. */
+     * loop). What `call` points to is lent until the first pp_worker_chunk_add; what `answer`
+     * points to stays valid until `done`. 0, or what ends the worker: a negative errno, or
+     * what pp_worker_chunk_add answered. */
     int (*run)(void *token, const struct pp_message_call *call, struct pp_message *answer);
+    /* Between run and the sending of the answer: output of the call goes first. */
+    void (*before_answer)(void *token);
     void (*done)(void *token);
     /* Around every wait: lets other threads run (the GIL). */
     void (*before_wait)(void *token);
@@ -43,7 +46,8 @@ int pp_worker_reply(struct pp_worker *worker, const struct pp_message *reply);
 int pp_worker_serve(struct pp_worker *worker, const struct pp_worker_calls *calls, void *token);
 
 /* From inside run, for a chunk: adds one item's answer, which the host can read
- * even if the worker dies in the next item. Sends a part when the area is full. */
+ * even if the worker dies in the next item. Sends a part when the area is full. 0, a negative
+ * errno, or a positive answer when the host is gone: both are for `run` to pass up. */
 int pp_worker_chunk_begin(struct pp_worker *worker, uint64_t id, uint32_t items);
 int pp_worker_chunk_add(struct pp_worker *worker, const void *bytes, size_t n);
 /* Fills `answer` with what is in the area: RESULT with base and count. */

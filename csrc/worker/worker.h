@@ -43,8 +43,8 @@ struct pp_worker {
     const struct pp_control_page *control; /* mapped, the host writes it */
     struct pp_status_page *status;         /* mapped, read by the host */
     struct pp_frame_reader *reader;
-    size_t unread; /* bytes received that no message has used yet */
-    struct pp_arena in; /* the message being served */
+    size_t unread;           /* bytes received that no message has used yet */
+    struct pp_arena in;      /* the message being served */
     struct pp_arena scratch; /* packing */
     struct pp_buffer out;
     uint64_t max_frame, max_result;

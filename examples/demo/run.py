@@ -59,8 +59,9 @@ def jobs_for(folder: Path, output: Path) -> list[Job]:
         name = path.relative_to(folder).as_posix()
         function = "extract" if suffix == ".pdf" else "thumbnail"
         jobs.append(Job(name, function, path, expected.get(name, {})))
-    missing = [Job(n, "", folder / n, expected[n]) for n in expected.keys() - {j.name for j in jobs}]
-    return sorted(jobs + missing, key=lambda job: ("fails" not in job.expected, job.name))
+    missing = expected.keys() - {job.name for job in jobs}
+    jobs += [Job(name, "", folder / name, expected[name]) for name in missing]
+    return sorted(jobs, key=lambda job: ("fails" not in job.expected, job.name))
 
 
 def run_jobs(pool: Pool, jobs: Iterable[Job], at_once: int) -> Iterator[Row]:
@@ -157,7 +158,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
             keep(row, options.output)
             bar.advance(task)
     seconds = time.perf_counter() - begin
-    rows.sort(key=lambda row: jobs.index(row.job))
+    order = {job.name: place for place, job in enumerate(jobs)}
+    rows.sort(key=lambda row: order[row.job.name])
     console.print(table_of(rows, options.timeout))
     text, unexpected = summary(rows, seconds, options.workers, options.timeout)
     results = json.dumps([as_json(row, options.timeout) for row in rows], indent=1)

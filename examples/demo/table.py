@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyproc
 from answers import Text, Thumbnail
 from rich.table import Table
 from rich.text import Text as Line
+
+import pyproc
 
 SLACK = 3.0  # seconds that a kill, a restart and a busy machine may add to the limit
 

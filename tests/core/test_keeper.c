@@ -1,179 +1,8 @@
-/* test_keeper.c - the keeper from the host's side, with real processes.
- *
- * A process counts as gone when the pipe that all of its tree inherited as stdout is at
- * its end: no list of pids could prove that. The keeper's path comes from PP_KEEPER or
- * PYPROC_TEST_KEEPER.
- */
-#include "base/clock.h"
-#include "base/fd.h"
-#include "check.h"
-#include "supervisor/keeper.h"
+/* test_keeper.c - starting a keeper, launching through it, and what a worker is born with. */
+#include "keeper_rig.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
-
-enum { PATIENCE_MS = 20000 };
-
-static const char *keeper_path(void)
-{
-    const char *path = getenv("PP_KEEPER");
-
-    return path != NULL ? path : getenv("PYPROC_TEST_KEEPER");
-}
-
-static struct pp_keeper *start(void)
-{
-    struct pp_keeper *keeper = NULL;
-
-    if (!CHECK(keeper_path() != NULL) || !CHECK_EQ(pp_keeper_start(keeper_path(), &keeper), 0))
-        exit(EXIT_FAILURE); /* nothing else here makes sense */
-    return keeper;
-}
-
-static void stop(struct pp_keeper *keeper)
-{
-    CHECK(pp_keeper_free(keeper, PATIENCE_MS) == NULL);
-}
-
-/* A launch with a pipe as stdout and /dev/null for the rest. */
-struct job {
-    struct pp_launch launch;
-    int out; /* our end */
-    int null;
-};
-
-static const char *const no_vars[] = {"PATH=/usr/bin:/bin", NULL};
-
-static void prepare(struct job *job, uint32_t worker, const char *const *argv)
-{
-    int ends[2] = {-1, -1};
-
-    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
-    job->out = ends[0];
-    job->null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    job->launch = (struct pp_launch){.worker = worker, .argv = argv, .envp = no_vars, .cwd = "/"};
-    pp_policy_init(&job->launch.policy);
-    for (int i = 0; i < PP_WORKER_FDS; i++)
-        job->launch.fds[i] = job->null;
-    job->launch.fds[PP_WORKER_FD_STDOUT] = ends[1];
-}
-
-/* Asks and gives our copies away, so that only the worker's tree holds the pipe. */
-static void launch(struct pp_keeper *keeper, struct job *job)
-{
-    CHECK_EQ(pp_keeper_launch(keeper, &job->launch), 0);
-    (void)close(job->launch.fds[PP_WORKER_FD_STDOUT]);
-    (void)close(job->null);
-}
-
-static int launch_script(struct pp_keeper *keeper, uint32_t worker, const char *script)
-{
-    const char *const argv[] = {"/bin/sh", "-c", script, NULL};
-    struct job job;
-
-    prepare(&job, worker, argv);
-    launch(keeper, &job);
-    return job.out;
-}
-
-static bool readable(int fd, int timeout_ms)
-{
-    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-    int r;
-
-    do
-        r = poll(&poll_fd, 1, timeout_ms);
-    while (r < 0 && errno == EINTR);
-    return r > 0;
-}
-
-/* The next event; its pidfd is closed unless `pidfdp` takes it. */
-static struct pp_keeper_event next_event(struct pp_keeper *keeper, int *pidfdp)
-{
-    struct pp_keeper_event event = {.pidfd = -1};
-    int r;
-
-    while ((r = pp_keeper_read(keeper, &event)) == PP_KEEPER_NOTHING)
-        if (!CHECK(readable(pp_keeper_fd(keeper), PATIENCE_MS)))
-            break;
-    CHECK_EQ(r, 0);
-    CHECK((event.pidfd >= 0) == (event.kind == PP_KEEPER_LAUNCHED));
-    if (pidfdp != NULL)
-        *pidfdp = event.pidfd;
-    else
-        (void)pp_close(event.pidfd);
-    return event;
-}
-
-static struct pp_keeper_event expect(struct pp_keeper *keeper, enum pp_keeper_event_kind kind,
-                                     uint32_t worker)
-{
-    struct pp_keeper_event event = next_event(keeper, NULL);
-
-    CHECK_EQ(event.kind, kind);
-    CHECK_EQ(event.worker, worker);
-    return event;
-}
-
-/* Reads to the end of the pipe or `size` - 1 bytes or a newline. False without an end or
- * a line in time. */
-static bool read_line(int fd, char *text, size_t size, int timeout_ms)
-{
-    int64_t until = pp_now() + timeout_ms * PP_MS;
-    size_t n = 0;
-
-    for (;;) {
-        int64_t left = until - pp_now();
-        ssize_t got;
-
-        if (left <= 0 || !readable(fd, (int)(left / PP_MS) + 1))
-            return false;
-        got = read(fd, text + n, 1);
-        if (got <= 0 || text[n] == '\n' || n + 2 == size) {
-            text[n] = '\0';
-            return got >= 0;
-        }
-        n++;
-    }
-}
-
-/* The milliseconds until nobody holds the pipe's other end any more; -1: too long. */
-static int64_t until_gone(int fd)
-{
-    int64_t from = pp_now();
-    char text[256];
-
-    for (;;) {
-        ssize_t got;
-
-        if (!readable(fd, PATIENCE_MS))
-            return -1;
-        got = read(fd, text, sizeof(text));
-        if (got == 0)
-            return (pp_now() - from) / PP_MS;
-        if (got < 0)
-            return -1;
-    }
-}
-
-/* Nobody holds it already now. */
-static bool is_gone(int fd)
-{
-    char text[256];
-    ssize_t got = 1;
-
-    while (got > 0 && readable(fd, 0))
-        got = read(fd, text, sizeof(text));
-    (void)close(fd);
-    return got == 0;
-}
 
 static void true_is_launched_and_ends_with_status_zero(void)
 {
@@ -260,114 +89,6 @@ static void a_name_in_use_is_refused_and_free_again_after_the_end(void)
     stop(keeper);
 }
 
-/* Children, grandchildren in sessions of their own, daemons whose parents are gone, and a
- * process that is stopped. */
-static const char tree[] = "sleep 1000 & (sleep 1000 & sleep 1000) &"
-                           "for i in 1 2 3; do setsid sh -c 'sleep 1000 & sleep 1000' & done;"
-                           "setsid sh -c 'setsid sh -c \"sleep 1000 & sleep 1000\" & sleep 1000' &"
-                           "(setsid sh -c 'sleep 1000 & sleep 1000' &);"
-                           "sh -c 'kill -STOP $$' & "
-                           "echo ready; ";
-
-static void check_tree(const char *ending, bool kill_it)
-{
-    struct pp_keeper *keeper = start();
-    char script[1024], line[16];
-    struct pp_keeper_event event;
-    int out;
-
-    (void)snprintf(script, sizeof(script), "%s%s", tree, ending);
-    out = launch_script(keeper, 1, script);
-    expect(keeper, PP_KEEPER_LAUNCHED, 1);
-    CHECK(read_line(out, line, sizeof(line), PATIENCE_MS));
-    CHECK(strcmp(line, "ready") == 0);
-    if (kill_it)
-        CHECK_EQ(pp_keeper_kill(keeper, 1), 0);
-    event = expect(keeper, PP_KEEPER_ENDED, 1);
-    CHECK(is_gone(out)); /* at once: ENDED says so */
-    if (kill_it)
-        CHECK_EQ(WTERMSIG(event.status), SIGKILL);
-    else
-        CHECK_EQ(WEXITSTATUS(event.status), 5);
-    stop(keeper);
-}
-
-static void a_killed_worker_takes_its_whole_tree_along_whatever_sessions_it_made(void)
-{
-    check_tree("wait", true);
-    check_tree("trap '' TERM INT HUP; kill -STOP $$", true);
-}
-
-static void a_worker_that_exits_takes_its_whole_tree_along(void)
-{
-    check_tree("exit 5", false);
-}
-
-static void a_worker_that_forks_without_pause_is_swept_away(void)
-{
-    struct pp_keeper *keeper = start();
-    char line[16];
-    int out = launch_script(keeper, 1,
-                            "for i in 1 2 3; do (while :; do setsid sleep 0.02 & done) & done;"
-                            "echo ready; while :; do (setsid sleep 0.05 &); done");
-
-    expect(keeper, PP_KEEPER_LAUNCHED, 1);
-    CHECK(read_line(out, line, sizeof(line), PATIENCE_MS));
-    CHECK_EQ(pp_keeper_kill(keeper, 1), 0);
-    expect(keeper, PP_KEEPER_ENDED, 1);
-    CHECK(is_gone(out));
-    stop(keeper);
-}
-
-static void the_end_of_one_worker_leaves_the_others_and_their_children_alone(void)
-{
-    struct pp_keeper *keeper = start();
-    char line[16];
-    /* Its child is an orphan, adopted by the keeper, in its session. */
-    int stays = launch_script(keeper, 1, "(sh -c 'echo ready; read x < /dev/zero' &); sleep 1000");
-    int leaves;
-
-    expect(keeper, PP_KEEPER_LAUNCHED, 1);
-    CHECK(read_line(stays, line, sizeof(line), PATIENCE_MS));
-    for (uint32_t round = 2; round < 6; round++) {
-        leaves = launch_script(keeper, round, "sleep 1000 & exit 0");
-        expect(keeper, PP_KEEPER_LAUNCHED, round);
-        expect(keeper, PP_KEEPER_ENDED, round);
-        CHECK(is_gone(leaves));
-        CHECK(!readable(stays, 0));
-    }
-    CHECK_EQ(pp_keeper_kill(keeper, 1), 0);
-    expect(keeper, PP_KEEPER_ENDED, 1);
-    CHECK(is_gone(stays));
-    stop(keeper);
-}
-
-static void a_daemon_of_a_living_worker_ends_after_the_next_thing_that_happens(void)
-{
-    struct pp_keeper *keeper = start();
-    /* Two pipes: the worker's, which says what happens, and the daemon's, its stderr. */
-    static const char *const argv[] = {
-        "/bin/sh", "-c", "(setsid sh -c 'exec sleep 1000 >/dev/null' &); exec sleep 1000 2>&1",
-        NULL};
-    struct job job;
-    int ends[2];
-
-    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
-    prepare(&job, 1, argv);
-    job.launch.fds[PP_WORKER_FD_STDERR] = ends[1];
-    launch(keeper, &job);
-    (void)close(ends[1]);
-    expect(keeper, PP_KEEPER_LAUNCHED, 1);
-    /* The look a second after the launch finds it. */
-    CHECK(until_gone(ends[0]) >= 0);
-    CHECK(!readable(job.out, 0));
-    CHECK_EQ(pp_keeper_kill(keeper, 1), 0);
-    expect(keeper, PP_KEEPER_ENDED, 1);
-    CHECK(is_gone(job.out));
-    (void)close(ends[0]);
-    stop(keeper);
-}
-
 static void an_end_carries_what_the_worker_used(void)
 {
     struct pp_keeper *keeper = start();
@@ -383,28 +104,6 @@ static void an_end_carries_what_the_worker_used(void)
     CHECK(event.max_rss_kib > 100);
     CHECK(is_gone(out));
     stop(keeper);
-}
-
-/* The open numbers of a process as a bit set; bit 31: 31 or more. */
-static uint32_t fds_of(pid_t pid)
-{
-    char path[64];
-    uint32_t set = 0;
-    const struct dirent *entry;
-    DIR *dir;
-
-    (void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-    dir = opendir(path);
-    if (dir == NULL)
-        return 0;
-    while ((entry = readdir(dir)) != NULL) {
-        long number = strtol(entry->d_name, NULL, 10);
-
-        if (entry->d_name[0] != '.')
-            set |= 1U << (number < 31 ? number : 31);
-    }
-    (void)closedir(dir);
-    return set;
 }
 
 static void a_worker_is_born_with_the_descriptors_0_to_7_and_no_other(void)
@@ -508,8 +207,10 @@ static void an_environment_of_a_megabyte_arrives(void)
 
     for (int i = 0; i < VARS; i++) {
         memset(text[i], 'x', SIZE - 1);
-        (void)snprintf(text[i], 5, "V%02d=", i);
-        text[i][4] = 'x';
+        text[i][0] = 'V';
+        text[i][1] = (char)('0' + i / 10);
+        text[i][2] = (char)('0' + i % 10);
+        text[i][3] = '=';
         vars[i] = text[i];
     }
     vars[VARS] = NULL;
@@ -582,108 +283,6 @@ static void no_end_is_lost_when_the_host_reads_late(void)
     stop(keeper);
 }
 
-/* Starts a keeper with a tree in another process, the host; tells their numbers. */
-static pid_t fork_host(int *outp, pid_t *keeperp)
-{
-    int ends[2], report[2];
-    pid_t host;
-
-    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
-    CHECK_EQ(pipe2(report, O_CLOEXEC), 0);
-    host = fork();
-    if (host == 0) {
-        static const char *const argv[] = {"/bin/sh", "-c", tree, NULL};
-        struct pp_keeper *keeper = start();
-        pid_t pid = pp_keeper_pid(keeper);
-        char script[1024];
-        struct job job;
-
-        (void)snprintf(script, sizeof(script), "%swait", tree);
-        for (uint32_t i = 0; i < 8; i++) {
-            prepare(&job, i, argv);
-            job.launch.argv = (const char *const[]){"/bin/sh", "-c", script, NULL};
-            (void)close(job.out);
-            (void)dup2(ends[1], job.launch.fds[PP_WORKER_FD_STDOUT]);
-            launch(keeper, &job);
-        }
-        (void)close(ends[1]);
-        (void)!write(report[1], &pid, sizeof(pid));
-        for (;;)
-            (void)pause();
-    }
-    (void)close(ends[1]);
-    (void)close(report[1]);
-    CHECK_EQ(read(report[0], keeperp, sizeof(*keeperp)), sizeof(*keeperp));
-    (void)close(report[0]);
-    *outp = ends[0];
-    return host;
-}
-
-static void a_killed_host_takes_keeper_and_workers_along_within_a_second(void)
-{
-    char line[16];
-    pid_t keeper = -1;
-    int out = -1;
-    pid_t host = fork_host(&out, &keeper);
-    int pidfd = (int)syscall(SYS_pidfd_open, keeper, 0);
-    int64_t from, spent;
-
-    for (int i = 0; i < 8; i++)
-        CHECK(read_line(out, line, sizeof(line), PATIENCE_MS));
-    from = pp_now();
-    CHECK_EQ(kill(host, SIGKILL), 0);
-    CHECK(until_gone(out) >= 0);
-    CHECK(readable(pidfd, PATIENCE_MS));
-    spent = (pp_now() - from) / PP_MS;
-    (void)printf("     host dead, everybody gone after %lld ms\n", (long long)spent);
-    CHECK(spent < 1000);
-    CHECK_EQ(waitpid(host, NULL, 0), host);
-    (void)close(pidfd);
-    (void)close(out);
-}
-
-static void a_killed_keeper_takes_the_workers_along(void)
-{
-    struct pp_keeper *keeper = start();
-    struct pp_keeper_event event;
-    int outs[4];
-    int r;
-
-    for (uint32_t i = 0; i < 4; i++) {
-        outs[i] = launch_script(keeper, i, "exec sleep 1000");
-        expect(keeper, PP_KEEPER_LAUNCHED, i);
-    }
-    CHECK_EQ(kill(pp_keeper_pid(keeper), SIGKILL), 0);
-    for (int i = 0; i < 4; i++) {
-        CHECK(until_gone(outs[i]) >= 0);
-        (void)close(outs[i]);
-    }
-    while ((r = pp_keeper_read(keeper, &event)) == PP_KEEPER_NOTHING)
-        CHECK(readable(pp_keeper_fd(keeper), PATIENCE_MS));
-    CHECK_EQ(r, PP_KEEPER_GONE);
-    CHECK_EQ(pp_keeper_kill(keeper, 1), PP_KEEPER_GONE);
-    stop(keeper);
-}
-
-static void freeing_ends_all_workers_and_leaves_no_zombie_and_no_descriptor(void)
-{
-    uint32_t before = fds_of(getpid());
-
-    for (int round = 0; round < 3; round++) {
-        struct pp_keeper *keeper = start();
-        int out = launch_script(keeper, 1, tree);
-        int two = launch_script(keeper, 2, "exec sleep 1000");
-
-        expect(keeper, PP_KEEPER_LAUNCHED, 1);
-        stop(keeper);
-        CHECK(is_gone(out));
-        CHECK(is_gone(two));
-        CHECK(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);
-    }
-    CHECK_EQ(fds_of(getpid()), before);
-    CHECK(pp_keeper_free(NULL, 0) == NULL);
-}
-
 static void a_host_that_ignores_or_reaps_its_children_can_free_the_keeper(void)
 {
     struct pp_keeper *keeper;
@@ -696,23 +295,6 @@ static void a_host_that_ignores_or_reaps_its_children_can_free_the_keeper(void)
     CHECK_EQ(kill(pp_keeper_pid(keeper), SIGKILL), 0);
     CHECK_EQ(waitpid(-1, NULL, 0), pp_keeper_pid(keeper));
     stop(keeper);
-}
-
-static void a_forked_copy_of_the_host_does_not_keep_the_keeper_alive(void)
-{
-    struct pp_keeper *keeper = start();
-    int out = launch_script(keeper, 1, "exec sleep 1000");
-    pid_t copy = fork();
-
-    if (copy == 0) {
-        for (;;)
-            (void)pause(); /* holds the socket */
-    }
-    expect(keeper, PP_KEEPER_LAUNCHED, 1);
-    stop(keeper);
-    CHECK(is_gone(out));
-    CHECK_EQ(kill(copy, SIGKILL), 0);
-    CHECK_EQ(waitpid(copy, NULL, 0), copy);
 }
 
 static void the_keeper_stays_through_the_signals_of_a_terminal_and_of_a_service_manager(void)
@@ -828,22 +410,13 @@ PP_TESTS(PP_TEST(true_is_launched_and_ends_with_status_zero),
          PP_TEST(the_pidfd_is_the_workers_and_tells_its_end),
          PP_TEST(what_cannot_be_executed_fails_with_its_step_and_errno),
          PP_TEST(a_name_in_use_is_refused_and_free_again_after_the_end),
-         PP_TEST(a_killed_worker_takes_its_whole_tree_along_whatever_sessions_it_made),
-         PP_TEST(a_worker_that_exits_takes_its_whole_tree_along),
-         PP_TEST(a_worker_that_forks_without_pause_is_swept_away),
-         PP_TEST(the_end_of_one_worker_leaves_the_others_and_their_children_alone),
-         PP_TEST(a_daemon_of_a_living_worker_ends_after_the_next_thing_that_happens),
          PP_TEST(an_end_carries_what_the_worker_used),
          PP_TEST(a_worker_is_born_with_the_descriptors_0_to_7_and_no_other),
          PP_TEST(a_worker_gets_the_basics_of_the_sandbox),
          PP_TEST(an_environment_of_a_megabyte_arrives),
          PP_TEST(an_environment_too_large_for_exec_fails_with_e2big),
          PP_TEST(no_end_is_lost_when_the_host_reads_late),
-         PP_TEST(a_killed_host_takes_keeper_and_workers_along_within_a_second),
-         PP_TEST(a_killed_keeper_takes_the_workers_along),
-         PP_TEST(freeing_ends_all_workers_and_leaves_no_zombie_and_no_descriptor),
          PP_TEST(a_host_that_ignores_or_reaps_its_children_can_free_the_keeper),
-         PP_TEST(a_forked_copy_of_the_host_does_not_keep_the_keeper_alive),
          PP_TEST(the_keeper_stays_through_the_signals_of_a_terminal_and_of_a_service_manager),
          PP_TEST(an_idle_keeper_does_not_wake_up),
          PP_TEST(a_keeper_that_is_not_there_is_an_error_and_leaves_nothing),

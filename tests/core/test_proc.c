@@ -20,11 +20,14 @@ static void a_name_with_brackets_spaces_and_numbers_misleads_nobody(void)
         struct pp_proc proc = {0};
         char text[128];
 
-        (void)snprintf(text, sizeof(text), "77 %s S 12 34 56 0 -1 4194560", names[i]);
+        (void)snprintf(text, sizeof(text),
+                       "77 %s S 12 34 56 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 10 20",
+                       names[i]);
         CHECK_EQ(parse(text, &proc), 0);
         CHECK_EQ(proc.pid, 77);
         CHECK_EQ(proc.parent, 12);
         CHECK_EQ(proc.session, 56);
+        CHECK_EQ(proc.start, 98765);
     }
 }
 
@@ -38,6 +41,10 @@ static void text_that_is_no_stat_is_refused(void)
         "77 (sh) S",
         "77 (sh) S ",
         "77 (sh) S 1 2 3", /* no end of the number is seen */
+        "77 (sh) S 1 2 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0",
+        "77 (sh) S 1 2 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765",
+        "77 (sh) S 1 2 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 -1 10",
+        "77 (sh) S 1 2 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 x 10",
         "77 (sh) S -1 2 3 ",
         "77 (sh) S x 2 3 ",
         "x (sh) S 1 2 3 ",

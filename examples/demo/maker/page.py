@@ -111,9 +111,7 @@ class Book:
 
     def finish_catalog(self) -> None:
         pages = reference(self.tree)
-        self.file.put(
-            self.catalog, b"<</Type/Catalog/Pages %s%s>>" % (pages, self.catalog_entries)
-        )
+        self.file.put(self.catalog, b"<</Type/Catalog/Pages %s%s>>" % (pages, self.catalog_entries))
 
 
 def unicode_font(book: Book, alphabet: Sequence[str]) -> bytes:

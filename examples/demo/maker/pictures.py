@@ -38,10 +38,10 @@ def photo(rng: random.Random, size: tuple[int, int], cells: int = 7) -> Image.Im
     width, height = size
     for layer in range(3):
         base = height * (5 + layer) // 8
-        ridge = [(0, height)]
-        for step in range(25):
-            ridge.append((width * step // 24, base - rng.randrange(1 + height // 10)))
-        draw.polygon([*ridge, (width, height)], fill=(30, 80 - 20 * layer, 50 + 10 * layer))
+        ridge = [(width * step // 24, base - rng.randrange(1 + height // 10)) for step in range(25)]
+        draw.polygon(
+            [(0, height), *ridge, (width, height)], fill=(30, 80 - 20 * layer, 50 + 10 * layer)
+        )
     draw.ellipse((width * 0.7, height * 0.1, width * 0.8, height * 0.1 + width * 0.1), "#ffe9a0")
     return image
 

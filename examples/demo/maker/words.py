@@ -39,7 +39,7 @@ COMPANIES = (
 TOWNS = ("Lübeck", "Ålesund", "Logroño", "Besançon", "Whitby", "Winterthur")
 CITIES = {
     "Greek": "Θεσσαλονίκη", "Russian": "Архангельск", "Polish": "Łódź i Gdańsk",
-    "Czech": "Příbram", "Turkish": "İzmir ve Şırnak", "Japanese": "札幌と長崎",
+    "Czech": "Příbram", "Turkish": "İzmir ve Muğla", "Japanese": "札幌と長崎",
     "Korean": "강릉과 부산", "Ukrainian": "Їжакове й Ґанок", "Vietnamese": "Đà Nẵng",
 }  # fmt: skip
 

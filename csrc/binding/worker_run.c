@@ -1,0 +1,596 @@
+/* worker_run.c - one call, from bytes to bytes.
+ *
+ * The common case stays in C: plain arguments, a look at their types, the call, a plain
+ * result. Everything else - rich values, other annotations, failures - goes through the
+ * `handlers` object of pyproc/worker/run.py. Whatever Python code raises becomes a
+ * failure of the call; nothing here ends the worker but a broken channel.
+ */
+#include "binding/worker_type.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Memory that the result's buffer keeps between calls. */
+enum { KEEP = 256 * 1024 };
+
+static unsigned accept_of(PyObject *value)
+{
+    if (PyUnicode_CheckExact(value))
+        return PP_ACCEPT_STR;
+    if (PyLong_CheckExact(value))
+        return PP_ACCEPT_INT;
+    if (PyDict_CheckExact(value))
+        return PP_ACCEPT_DICT;
+    if (PyList_CheckExact(value))
+        return PP_ACCEPT_LIST;
+    if (PyFloat_CheckExact(value))
+        return PP_ACCEPT_FLOAT;
+    if (value == Py_None)
+        return PP_ACCEPT_NONE;
+    if (PyBytes_CheckExact(value))
+        return PP_ACCEPT_BYTES;
+    if (PyBool_Check(value))
+        return PP_ACCEPT_BOOL;
+    return PyTuple_CheckExact(value) ? PP_ACCEPT_TUPLE : PP_ACCEPT_OTHER;
+}
+
+/* ---- the function ---- */
+
+static int read_masks(struct pp_exposed *f)
+{
+    PyObject *masks;
+
+    if (!PyArg_ParseTuple(f->tuple, "OO!O!nIIIO", &f->function, &PyTuple_Type, &f->names,
+                          &PyBytes_Type, &masks, &f->n_positional, &f->rest, &f->keywords,
+                          &f->result, &f->plan))
+        return -1;
+    f->n_names = PyTuple_Size(f->names);
+    f->masks = PyBytes_AsString(masks);
+    if (PyBytes_Size(masks) == f->n_names * (Py_ssize_t)sizeof(uint16_t) &&
+        f->n_positional <= f->n_names)
+        return 0;
+    PyErr_SetString(PyExc_ValueError, "a function's names and masks do not agree");
+    return -1;
+}
+
+/* The function of that name, as self->exposed. -1 with an exception. */
+static int find_function(struct pp_worker_object *self, const struct pp_bytes *name)
+{
+    PyObject *key = PyUnicode_DecodeUTF8((const char *)name->data, (Py_ssize_t)name->size, NULL);
+    PyObject *found = key ? PyDict_GetItemWithError(self->functions, key) : NULL;
+
+    if (key && !found && !PyErr_Occurred())
+        Py_XDECREF(PyObject_CallMethod(self->handlers, "unknown", "(O)", key));
+    Py_XDECREF(key);
+    if (!found)
+        return -1;
+    if (found == self->exposed.tuple)
+        return 0;
+    pp_worker_set(&self->exposed.tuple, Py_NewRef(found));
+    if (read_masks(&self->exposed) == 0)
+        return 0;
+    Py_CLEAR(self->exposed.tuple);
+    return -1;
+}
+
+/* ---- arguments ---- */
+
+static PyObject *read_keywords(const struct pp_message_call *call)
+{
+    PyObject *keywords = PyTuple_New((Py_ssize_t)call->n_keywords);
+
+    for (size_t i = 0; keywords && i < call->n_keywords; i++) {
+        const struct pp_bytes *name = &call->keywords[i];
+        PyObject *key =
+            PyUnicode_DecodeUTF8((const char *)name->data, (Py_ssize_t)name->size, NULL);
+
+        if (!key)
+            Py_CLEAR(keywords);
+        else
+            (void)PyTuple_SetItem(keywords, (Py_ssize_t)i, key);
+    }
+    return keywords;
+}
+
+/* All values of the payload as a new tuple. Only Python explains bad bytes. */
+static PyObject *read_values(struct pp_worker_object *self, const struct pp_message_call *call)
+{
+    const struct pp_bytes *payload = &call->payload;
+    PyObject *values = NULL;
+
+    if (call->codec == PP_CODEC_MSGPACK)
+        values = pp_plain_unpack_tuple(payload->data, payload->size, NULL);
+    if (values)
+        return values;
+    PyErr_Clear();
+    values = PyObject_CallMethod(self->handlers, "decode", "y#i", (const char *)payload->data,
+                                 (Py_ssize_t)payload->size, (int)call->codec);
+    if (values && !PyTuple_CheckExact(values)) {
+        PyErr_SetString(PyExc_TypeError, "decode must answer with a tuple");
+        Py_CLEAR(values);
+    }
+    return values;
+}
+
+static unsigned mask_at(const struct pp_exposed *f, Py_ssize_t at)
+{
+    uint16_t mask;
+
+    memcpy(&mask, f->masks + at * (Py_ssize_t)sizeof mask, sizeof mask);
+    return mask;
+}
+
+static unsigned mask_of_keyword(const struct pp_exposed *f, PyObject *name)
+{
+    for (Py_ssize_t i = 0; i < f->n_names; i++) {
+        if (PyUnicode_Compare(PyTuple_GetItem(f->names, i), name) == 0)
+            return mask_at(f, i);
+    }
+    return f->keywords;
+}
+
+/* Whether the value passes, perhaps as a float. `values` is ours alone. */
+static bool passes(PyObject *values, Py_ssize_t at, unsigned mask)
+{
+    PyObject *value = PyTuple_GetItem(values, at), *wide;
+    unsigned accept = accept_of(value);
+
+    if (mask & accept)
+        return true;
+    if (!(mask & PP_ACCEPT_WIDEN) || accept != PP_ACCEPT_INT)
+        return false;
+    wide = PyNumber_Float(value);
+    if (!wide) {
+        PyErr_Clear();
+        return false;
+    }
+    return PyTuple_SetItem(values, at, wide) == 0;
+}
+
+static bool all_pass(const struct pp_exposed *f, PyObject *values, PyObject *keywords)
+{
+    Py_ssize_t n = PyTuple_Size(values), n_positional = n;
+
+    if (keywords)
+        n_positional -= PyTuple_Size(keywords);
+    for (Py_ssize_t i = 0; i < n_positional; i++) {
+        if (!passes(values, i, i < f->n_positional ? mask_at(f, i) : f->rest))
+            return false;
+    }
+    for (Py_ssize_t i = n_positional; i < n; i++) {
+        PyObject *name = PyTuple_GetItem(keywords, i - n_positional);
+
+        if (!passes(values, i, mask_of_keyword(f, name)))
+            return false;
+    }
+    return true;
+}
+
+/* Checks `values` (taken) and answers with what the function gets. */
+static PyObject *check_values(const struct pp_exposed *f, PyObject *values, PyObject *keywords)
+{
+    PyObject *checked;
+
+    if (all_pass(f, values, keywords))
+        return values;
+    checked =
+        PyObject_CallMethod(f->plan, "arguments", "OO", values, keywords ? keywords : Py_None);
+    Py_DECREF(values);
+    if (checked && !PyTuple_CheckExact(checked)) {
+        PyErr_SetString(PyExc_TypeError, "arguments must answer with a tuple");
+        Py_CLEAR(checked);
+    }
+    return checked;
+}
+
+/* ---- the call ---- */
+
+static PyObject *call_with_keywords(PyObject *function, PyObject *values, PyObject *keywords)
+{
+    Py_ssize_t n = PyTuple_Size(values), n_keywords = PyTuple_Size(keywords);
+    PyObject *positional, *named = PyDict_New(), *result = NULL;
+    bool ok = named != NULL;
+
+    if (n < n_keywords) {
+        Py_XDECREF(named);
+        PyErr_SetString(PyExc_ValueError, "there are more keywords than values");
+        return NULL;
+    }
+    positional = PyTuple_GetSlice(values, 0, n - n_keywords);
+    for (Py_ssize_t i = 0; ok && i < n_keywords; i++)
+        ok = PyDict_SetItem(named, PyTuple_GetItem(keywords, i),
+                            PyTuple_GetItem(values, n - n_keywords + i)) == 0;
+    if (ok && positional)
+        result = PyObject_Call(function, positional, named);
+    Py_XDECREF(named);
+    Py_XDECREF(positional);
+    return result;
+}
+
+/* Checks `values` (taken; NULL passes an error on), calls, and checks the result. */
+static PyObject *call_function(const struct pp_exposed *f, PyObject *values, PyObject *keywords)
+{
+    PyObject *result, *checked;
+
+    values = values ? check_values(f, values, keywords) : NULL;
+    if (!values)
+        return NULL;
+    result = keywords ? call_with_keywords(f->function, values, keywords)
+                      : PyObject_Call(f->function, values, NULL);
+    Py_DECREF(values);
+    if (!result || (f->result & accept_of(result)))
+        return result;
+    checked = PyObject_CallMethod(f->plan, "result", "(O)", result);
+    Py_DECREF(result);
+    return checked;
+}
+
+/* ---- results ---- */
+
+struct packed {
+    struct pp_bytes payload; /* lent from self->out, or from self->held */
+    enum pp_codec codec;
+};
+
+static int refuse_size(struct pp_worker_object *self, size_t size)
+{
+    Py_XDECREF(PyObject_CallMethod(self->handlers, "too_large", "KK", (unsigned long long)size,
+                                   (unsigned long long)pp_worker_max_result(self->worker)));
+    return -1;
+}
+
+static int pack_slowly(struct pp_worker_object *self, PyObject *value, struct packed *packedp)
+{
+    PyObject *pair = PyObject_CallMethod(self->handlers, "encode", "OO", self->exposed.plan, value);
+    PyObject *bytes;
+    int codec;
+
+    if (!pair)
+        return -1;
+    pp_worker_set(&self->held, pair);
+    if (!PyArg_ParseTuple(pair, "Si", &bytes, &codec))
+        return -1;
+    packedp->payload.data = (const uint8_t *)PyBytes_AsString(bytes);
+    packedp->payload.size = (size_t)PyBytes_Size(bytes);
+    packedp->codec = codec == PP_CODEC_RICH ? PP_CODEC_RICH : PP_CODEC_MSGPACK;
+    if (packedp->payload.size > pp_worker_max_result(self->worker))
+        return refuse_size(self, packedp->payload.size);
+    return 0;
+}
+
+/* Packs a result. 0, or -1 with an exception. */
+static int pack_result(struct pp_worker_object *self, PyObject *value, struct packed *packedp)
+{
+    size_t size = 0;
+    int r;
+
+    pp_buffer_clear(&self->out, KEEP);
+    r = pp_plain_pack(value, &self->out, &size);
+    if (r == PP_PLAIN_NOT)
+        return pack_slowly(self, value, packedp);
+    if (r == PP_PLAIN_TOO_LARGE)
+        return refuse_size(self, size);
+    if (r < 0) {
+        (void)PyErr_NoMemory();
+        return -1;
+    }
+    packedp->payload.data = pp_buffer_bytes(&self->out);
+    packedp->payload.size = size;
+    packedp->codec = PP_CODEC_MSGPACK;
+    return 0;
+}
+
+/* ---- failures ---- */
+
+static int fill_node(PyObject *tuple, struct pp_failure_node *node, struct pp_bytes **notesp)
+{
+    PyObject *notes;
+    Py_ssize_t sizes[5];
+    const char *texts[5];
+    struct pp_bytes *fields[] = {&node->type_name, &node->message, &node->traceback,
+                                 &node->arguments, &node->attributes};
+    int relation, suppress;
+    unsigned parent;
+
+    if (!PyArg_ParseTuple(tuple, "iIy#y#y#y#y#O!p", &relation, &parent, &texts[0], &sizes[0],
+                          &texts[1], &sizes[1], &texts[2], &sizes[2], &texts[3], &sizes[3],
+                          &texts[4], &sizes[4], &PyTuple_Type, &notes, &suppress))
+        return -1;
+    for (size_t i = 0; i < 5; i++)
+        *fields[i] = (struct pp_bytes){(const uint8_t *)texts[i], (size_t)sizes[i]};
+    node->relation = (enum pp_relation)relation;
+    node->parent = parent;
+    node->suppress_context = suppress != 0;
+    node->notes = *notesp;
+    node->n_notes = (size_t)PyTuple_Size(notes);
+    for (size_t i = 0; i < node->n_notes; i++) {
+        char *text;
+        Py_ssize_t size;
+
+        if (PyBytes_AsStringAndSize(PyTuple_GetItem(notes, (Py_ssize_t)i), &text, &size) < 0)
+            return -1;
+        *(*notesp)++ = (struct pp_bytes){(const uint8_t *)text, (size_t)size};
+    }
+    return 0;
+}
+
+static Py_ssize_t count_notes(PyObject *nodes)
+{
+    Py_ssize_t n = 0;
+
+    for (Py_ssize_t i = 0; i < PyList_Size(nodes); i++) {
+        PyObject *node = PyList_GetItem(nodes, i);
+        PyObject *notes =
+            PyTuple_Check(node) && PyTuple_Size(node) == 9 ? PyTuple_GetItem(node, 7) : NULL;
+
+        if (!notes || !PyTuple_Check(notes)) {
+            PyErr_SetString(PyExc_TypeError, "a failure's node has nine parts");
+            return -1;
+        }
+        n += PyTuple_Size(notes);
+    }
+    return n;
+}
+
+int pp_worker_fill_failure(struct pp_worker_object *self, PyObject *described,
+                           struct pp_message *answer)
+{
+    PyObject *nodes;
+    const char *path;
+    Py_ssize_t path_size, n, n_notes;
+    struct pp_bytes *notes;
+    int kind;
+
+    pp_worker_release(self);
+    self->held = Py_NewRef(described);
+    if (!PyArg_ParseTuple(described, "iy#O!", &kind, &path, &path_size, &PyList_Type, &nodes))
+        return -1;
+    n = PyList_Size(nodes);
+    n_notes = count_notes(nodes);
+    if (n_notes < 0)
+        return -1;
+    self->nodes = PyMem_Calloc((size_t)n + 1, sizeof *self->nodes);
+    self->notes = notes = PyMem_Calloc((size_t)n_notes + 1, sizeof *notes);
+    if (!self->nodes || !notes) {
+        (void)PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        if (fill_node(PyList_GetItem(nodes, i), &self->nodes[i], &notes) < 0)
+            return -1;
+    }
+    answer->kind = PP_MESSAGE_FAILURE;
+    answer->failure = (struct pp_message_failure){
+        .kind = (enum pp_failure_kind)kind,
+        .nodes = self->nodes,
+        .n_nodes = (size_t)n,
+        .path = {(const uint8_t *)path, (size_t)path_size},
+    };
+    return 0;
+}
+
+void pp_worker_release(struct pp_worker_object *self)
+{
+    Py_CLEAR(self->held);
+    PyMem_Free(self->nodes);
+    PyMem_Free(self->notes);
+    self->nodes = NULL;
+    self->notes = NULL;
+}
+
+/* The pending exception, as an object of its own; none is pending then. */
+static PyObject *take_exception(void)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (value && traceback)
+        (void)PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+/* When not even the failure can be described: memory is out, or the stack. */
+static void fill_bare_failure(struct pp_worker_object *self, struct pp_message *answer)
+{
+    static const uint8_t TYPE[] = "RuntimeError";
+    static const uint8_t TEXT[] = "the function failed, and its exception could not be described";
+    static const struct pp_failure_node NODE = {
+        .relation = PP_RELATION_ROOT,
+        .type_name = {TYPE, sizeof TYPE - 1},
+        .message = {TEXT, sizeof TEXT - 1},
+    };
+
+    PyErr_Clear();
+    pp_worker_release(self);
+    answer->kind = PP_MESSAGE_FAILURE;
+    answer->failure =
+        (struct pp_message_failure){.kind = PP_FAILURE_EXCEPTION, .nodes = &NODE, .n_nodes = 1};
+}
+
+/* Makes the pending exception the answer. */
+static void answer_failure(struct pp_worker_object *self, struct pp_message *answer)
+{
+    PyObject *raised = take_exception();
+    PyObject *described =
+        raised ? PyObject_CallMethod(self->handlers, "failure", "(O)", raised) : NULL;
+
+    if (!described || pp_worker_fill_failure(self, described, answer) < 0)
+        fill_bare_failure(self, answer);
+    Py_XDECREF(described);
+    Py_XDECREF(raised);
+}
+
+/* ---- chunks ---- */
+
+/* The pending exception as an item. An item that cannot even be described ends the
+ * worker, which the host sees as this item's death. */
+static int add_failure(struct pp_worker_object *self)
+{
+    PyObject *raised = take_exception();
+    PyObject *item = raised ? PyObject_CallMethod(self->handlers, "item", "(O)", raised) : NULL;
+    char *bytes;
+    Py_ssize_t n;
+    int r = -ENOMEM;
+
+    if (item && PyBytes_AsStringAndSize(item, &bytes, &n) == 0)
+        r = pp_worker_chunk_add(self->worker, bytes, (size_t)n);
+    PyErr_Clear();
+    Py_XDECREF(item);
+    Py_XDECREF(raised);
+    return r;
+}
+
+static int run_item(struct pp_worker_object *self, PyObject *item, bool *richp)
+{
+    PyObject *result = call_function(&self->exposed, PyTuple_Pack(1, item), NULL);
+    struct packed packed;
+    int r;
+
+    if (!result || pack_result(self, result, &packed) < 0) {
+        *richp = true;
+        Py_XDECREF(result);
+        return add_failure(self);
+    }
+    Py_DECREF(result);
+    *richp |= packed.codec == PP_CODEC_RICH;
+    r = pp_worker_chunk_add(self->worker, packed.payload.data, packed.payload.size);
+    Py_CLEAR(self->held);
+    return r;
+}
+
+static int run_chunk(struct pp_worker_object *self, PyObject *items, uint32_t n,
+                     struct pp_message *answer)
+{
+    bool rich = false;
+    int r;
+
+    if (!items || (size_t)PyTuple_Size(items) != n) {
+        if (items)
+            Py_XDECREF(
+                PyObject_CallMethod(self->handlers, "bad_chunk", "nI", PyTuple_Size(items), n));
+        answer_failure(self, answer);
+        return 0;
+    }
+    r = pp_worker_chunk_begin(self->worker, self->call, n);
+    for (uint32_t i = 0; r == 0 && i < n; i++)
+        r = run_item(self, PyTuple_GetItem(items, (Py_ssize_t)i), &rich);
+    if (r == 0)
+        r = pp_worker_chunk_end(self->worker, answer);
+    if (r == 0 && rich)
+        answer->result.codec = PP_CODEC_RICH;
+    return r;
+}
+
+/* ---- the table ---- */
+
+static void run_once(struct pp_worker_object *self, const struct pp_message_call *call,
+                     struct pp_message *answer)
+{
+    PyObject *keywords = call->n_keywords ? read_keywords(call) : NULL;
+    PyObject *values = call->n_keywords && !keywords ? NULL : read_values(self, call);
+    PyObject *result = call_function(&self->exposed, values, keywords);
+    struct packed packed;
+
+    if (result && pack_result(self, result, &packed) == 0) {
+        answer->kind = PP_MESSAGE_RESULT;
+        answer->result =
+            (struct pp_message_result){.payload = packed.payload, .codec = packed.codec};
+    } else {
+        answer_failure(self, answer);
+    }
+    Py_XDECREF(result);
+    Py_XDECREF(keywords);
+}
+
+static int run(void *token, const struct pp_message_call *call, struct pp_message *answer)
+{
+    struct pp_worker_object *self = token;
+    PyObject *items;
+    int r;
+
+    self->call = call->id;
+    if (find_function(self, &call->function) < 0) {
+        answer_failure(self, answer);
+        return 0;
+    }
+    if (call->items == 0) {
+        run_once(self, call, answer);
+        return 0;
+    }
+    items = read_values(self, call);
+    r = run_chunk(self, items, call->items, answer);
+    Py_XDECREF(items);
+    return r;
+}
+
+static void done(void *token)
+{
+    struct pp_worker_object *self = token;
+
+    self->call = 0;
+    if (self->held)
+        pp_worker_release(self);
+    pp_buffer_clear(&self->out, KEEP);
+}
+
+/* What was printed without a newline goes out before the answer. Streams that the user
+ * broke or closed are the user's. */
+static void flush(const char *name)
+{
+    PyObject *stream = PySys_GetObject(name); /* lent */
+    PyObject *done_ = NULL;
+
+    if (!stream || stream == Py_None)
+        return;
+    Py_INCREF(stream);
+    done_ = PyObject_CallMethod(stream, "flush", NULL);
+    if (!done_)
+        PyErr_Clear();
+    Py_XDECREF(done_);
+    Py_DECREF(stream);
+}
+
+static void before_answer(void *token)
+{
+    (void)token;
+    flush("stdout");
+    flush("stderr");
+}
+
+static void before_wait(void *token)
+{
+    struct pp_worker_object *self = token;
+
+    self->saved = PyEval_SaveThread();
+}
+
+static void after_wait(void *token)
+{
+    struct pp_worker_object *self = token;
+
+    PyEval_RestoreThread(self->saved);
+}
+
+/* A user's own handler may raise while no call runs: only sys.exit() means to leave. */
+static int interrupted(void *token)
+{
+    (void)token;
+    if (PyErr_CheckSignals() == 0)
+        return 0;
+    if (PyErr_ExceptionMatches(PyExc_SystemExit))
+        return -ECANCELED;
+    PyErr_WriteUnraisable(NULL);
+    return 0;
+}
+
+const struct pp_worker_calls pp_worker_python_calls = {
+    .run = run,
+    .before_answer = before_answer,
+    .done = done,
+    .before_wait = before_wait,
+    .after_wait = after_wait,
+    .interrupted = interrupted,
+};

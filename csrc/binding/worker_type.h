@@ -1,0 +1,72 @@
+/* worker_type.h - the Worker object, shared by the files of pyproc._worker only.
+ *
+ * One per process, used by the main thread; `log` may come from any. Guarded by the GIL.
+ */
+#ifndef PP_BINDING_WORKER_TYPE_H
+#define PP_BINDING_WORKER_TYPE_H
+
+#define PY_SSIZE_T_CLEAN
+#include "binding/plain.h"
+
+#include "worker/serve.h"
+
+#include <Python.h>
+
+/* What an argument or result may be, a bit for each exact type; the numbers are given
+ * to Python as constants of the module. */
+enum pp_accept {
+    PP_ACCEPT_NONE = 1 << 0,
+    PP_ACCEPT_BOOL = 1 << 1,
+    PP_ACCEPT_INT = 1 << 2,
+    PP_ACCEPT_FLOAT = 1 << 3,
+    PP_ACCEPT_STR = 1 << 4,
+    PP_ACCEPT_BYTES = 1 << 5,
+    PP_ACCEPT_LIST = 1 << 6,
+    PP_ACCEPT_DICT = 1 << 7,
+    PP_ACCEPT_TUPLE = 1 << 8,
+    PP_ACCEPT_OTHER = 1 << 9,
+    PP_ACCEPT_WIDEN = 1 << 10, /* an int becomes a float */
+    PP_ACCEPT_ANY = (1 << 10) - 1,
+};
+
+/* One exposed function, read from the tuple that Python made of it. */
+struct pp_exposed {
+    PyObject *tuple; /* owned; all below is lent from it */
+    PyObject *function, *names, *plan;
+    const char *masks;                /* a uint16 for each name */
+    Py_ssize_t n_names, n_positional; /* of `names`, the first so many may come by position */
+    unsigned rest, keywords, result;  /* masks for *args, **kwargs and the result */
+};
+
+struct pp_worker_object {
+    PyObject_HEAD struct pp_worker *worker; /* owned */
+    PyThreadState *saved;                   /* while waiting */
+    PyObject *functions;                    /* dict: name -> tuple; NULL before serve */
+    PyObject *handlers;                     /* the slow paths, in Python; NULL before serve */
+    PyObject *held;                         /* what the answer lends bytes from */
+    struct pp_failure_node *nodes;
+    struct pp_bytes *notes;
+    struct pp_exposed exposed; /* the function called last */
+    struct pp_buffer out;      /* the packed result */
+    uint64_t call;             /* the running call; 0: none */
+};
+
+extern const struct pp_worker_calls pp_worker_python_calls;
+
+/* Fills a failure from what Python's `describe` made: (kind, path, nodes), all text as
+ * bytes. Keeps `described` in `held`. 0, or -1 with an exception. */
+int pp_worker_fill_failure(struct pp_worker_object *self, PyObject *described,
+                           struct pp_message *answer);
+/* Takes `value` into a field and lets go of what was there, in the safe order. */
+static inline void pp_worker_set(PyObject **fieldp, PyObject *value)
+{
+    PyObject *old = *fieldp;
+
+    *fieldp = value;
+    Py_XDECREF(old);
+}
+
+/* Lets go of what the last answer lent. */
+void pp_worker_release(struct pp_worker_object *self);
+
+#endif

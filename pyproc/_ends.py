@@ -1,0 +1,186 @@
+"""Ends of calls, as sentences: what happened, to whom, and what to do about it.
+
+Used on the host when a call has no answer of its function. Facts come from the core; text of
+the worker (stderr, stack) is shown as text only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pyproc import errors
+
+_FACTS = frozenset(errors._Facts.__annotations__)
+_STACK_LINES = 30
+_TAIL_LINES = 10
+_LINE_MAX = 400
+
+
+def from_end(end: int, fields: Mapping[str, Any]) -> Exception:
+    """See `errors.from_end`."""
+    maker = _MAKERS.get(end, _unknown)
+    return maker(fields)
+
+
+def _facts(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name in _FACTS and value is not None}
+
+
+def _where(fields: Mapping[str, Any]) -> str:
+    """ "while it ran 'extract' (worker 2, pid 4711)", as far as it is known."""
+    parts = []
+    if fields.get("function"):
+        parts.append(f" while it ran {fields['function']!r}")
+    who = [
+        f"{label} {fields[name]}"
+        for name, label in (("worker_id", "worker"), ("pid", "pid"))
+        if fields.get(name) is not None
+    ]
+    if who:
+        parts.append(f" ({', '.join(who)})")
+    return "".join(parts)
+
+
+def _last_lines(text: object, lines: int) -> str:
+    if not isinstance(text, str):
+        return ""
+    kept = [line[:_LINE_MAX] for line in text.strip("\n").splitlines()]
+    return "\n".join(f"  {line}" for line in kept[-lines:])
+
+
+def _first_lines(text: object, lines: int) -> str:
+    if not isinstance(text, str):
+        return ""
+    kept = [line[:_LINE_MAX] for line in text.strip("\n").splitlines()]
+    return "\n".join(f"  {line}" for line in kept[:lines])
+
+
+def _sentence(head: str, fields: Mapping[str, Any], advice: str = "") -> str:
+    text = head + (f": {fields['text']}" if fields.get("text") else "")
+    if advice:
+        text += f"; {advice}"
+    stack = _first_lines(fields.get("python_stack"), _STACK_LINES)
+    if stack:
+        text += f"\nIts Python stack:\n{stack}"
+    tail = _last_lines(fields.get("stderr_tail"), _TAIL_LINES)
+    if tail:
+        text += f"\nThe last that it wrote to stderr:\n{tail}"
+    return text
+
+
+def _signal_name(number: object) -> str:
+    import signal
+
+    try:
+        return signal.Signals(number).name  # type: ignore[arg-type]
+    except ValueError:
+        return f"signal {number}"
+
+
+def _crashed(fields: Mapping[str, Any]) -> Exception:
+    name = _signal_name(fields.get("signal"))
+    head = f"the worker crashed with {name}{_where(fields)}"
+    advice = "only this call is lost, the pool goes on with a new worker"
+    return errors.WorkerCrashed(_sentence(head, fields, advice), **_facts(fields))
+
+
+def _exited(fields: Mapping[str, Any]) -> Exception:
+    code = fields.get("exit_code")
+    head = f"the worker left with exit code {code}{_where(fields)}"
+    advice = "a function must return or raise; os._exit() ends the whole worker"
+    return errors.WorkerExited(_sentence(head, fields, advice), **_facts(fields))
+
+
+def _killed(fields: Mapping[str, Any]) -> Exception:
+    how = f" by {_signal_name(fields['signal'])}" if fields.get("signal") else ""
+    cause = f" (cause: {fields['cause']})" if fields.get("cause") else ""
+    head = f"the worker was killed{how}{_where(fields)}{cause}"
+    advice = ""
+    if fields.get("signal") == 9 and fields.get("cause") in (None, "signal"):
+        advice = "if nobody did it by hand, the kernel may have been out of memory (see dmesg)"
+    return errors.WorkerKilled(_sentence(head, fields, advice), **_facts(fields))
+
+
+def _limit(fields: Mapping[str, Any]) -> str:
+    limit = fields.get("limit")
+    return f" of {limit} s" if isinstance(limit, int | float) else ""
+
+
+def _run_timeout(fields: Mapping[str, Any]) -> Exception:
+    name = fields.get("function") or "the call"
+    head = f"{name!r} ran longer than its time limit{_limit(fields)} and was stopped"
+    advice = "see Timeouts(task=) and pool.options(timeout=)"
+    return errors.TaskTimeout(_sentence(head, fields, advice), stage="run", **_facts(fields))
+
+
+def _queue_timeout(fields: Mapping[str, Any]) -> Exception:
+    name = fields.get("function") or "the call"
+    head = f"{name!r} waited longer than its time limit{_limit(fields)} and never started"
+    advice = "more workers or a longer Timeouts(queue=) help"
+    return errors.TaskTimeout(_sentence(head, fields, advice), stage="queue", **_facts(fields))
+
+
+def _task_killed(fields: Mapping[str, Any]) -> Exception:
+    name = fields.get("function") or "the call"
+    head = f"{name!r} was stopped on request"
+    return errors.TaskKilled(_sentence(head, fields), **_facts(fields))
+
+
+def _protocol(fields: Mapping[str, Any]) -> Exception:
+    head = f"the worker broke the protocol{_where(fields)} and was killed"
+    advice = "the function, or a library in the worker, wrote to a descriptor that is not its own"
+    return errors.ProtocolError(_sentence(head, fields, advice), **_facts(fields))
+
+
+def _start(fields: Mapping[str, Any]) -> Exception:
+    return errors.WorkerStartError(
+        _sentence("the worker could not be started", fields), **_facts(fields)
+    )
+
+
+def _closed(fields: Mapping[str, Any]) -> Exception:
+    return errors.PoolClosed(fields.get("text") or "the pool is closed")
+
+
+def _queue_full(fields: Mapping[str, Any]) -> Exception:
+    text = fields.get("text") or "the pool's queue is full: see max_queue and max_queue_bytes"
+    return errors.QueueFull(text)
+
+
+def _too_large(fields: Mapping[str, Any]) -> Exception:
+    text = fields.get("text") or "a value is larger than one message may be"
+    return errors.ResultTooLarge(f"{text}; see Limits(result_size=)")
+
+
+def _nested(fields: Mapping[str, Any]) -> Exception:
+    return errors.Error(
+        fields.get("text")
+        or "this call would wait for the worker that its own thread is waiting for: a call from "
+        "a signal handler or __del__ cannot run inside another call of the same thread"
+    )
+
+
+def _interrupted(fields: Mapping[str, Any]) -> Exception:
+    return errors.Error(fields.get("text") or "the call was interrupted")
+
+
+def _unknown(fields: Mapping[str, Any]) -> Exception:
+    return errors.Error(fields.get("text") or "the call ended for a reason that is not known here")
+
+
+_MAKERS: dict[int, Callable[[Mapping[str, Any]], Exception]] = {
+    errors.END_CRASHED: _crashed,
+    errors.END_EXITED: _exited,
+    errors.END_KILLED: _killed,
+    errors.END_RUN_TIMEOUT: _run_timeout,
+    errors.END_QUEUE_TIMEOUT: _queue_timeout,
+    errors.END_TASK_KILLED: _task_killed,
+    errors.END_PROTOCOL: _protocol,
+    errors.END_START: _start,
+    errors.END_CLOSED: _closed,
+    errors.END_QUEUE_FULL: _queue_full,
+    errors.END_TOO_LARGE: _too_large,
+    errors.END_NESTED: _nested,
+    errors.END_INTERRUPTED: _interrupted,
+}

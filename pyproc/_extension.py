@@ -1,0 +1,380 @@
+"""The extension types: what plain MessagePack would lose.
+
+`pack_hook` says how a value that is not plain goes, `restore` makes it again. Containers that
+nest (tuple, set, frozenset) are packed by the C packer itself. Bytes may be hostile: every size
+is bounded, and numpy gets no type that could hold a pointer.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pyproc.errors import ItemFailure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+TUPLE, SET, FROZENSET, FAILURE = 1, 2, 3, 4
+BIG_INT, DECIMAL, UUID, DATE, TIME, DATETIME, TIMEDELTA, COMPLEX = range(16, 24)
+SURROGATES, BYTEARRAY, ARRAY, NUMPY_SCALAR = range(24, 28)
+
+#: Bytes of one big int, characters of one Decimal, of one date.
+BIG_INT_MAX = 1024 * 1024
+DECIMAL_MAX = 64 * 1024
+TEXT_MAX = 128
+#: numpy's own limit.
+DIMENSIONS_MAX = 32
+
+_NUMPY_SIZES = {
+    "b": (1,),
+    "i": (1, 2, 4, 8),
+    "u": (1, 2, 4, 8),
+    "f": (2, 4, 8),
+    "c": (8, 16),
+    "m": (8,),
+    "M": (8,),
+}
+
+
+class Unfit(Exception):
+    """This value cannot be carried; the text says why."""
+
+
+# ---- packing ----
+
+
+def pack_hook(value: Any) -> tuple[int | None, Any]:
+    """(code, bytes), or (None, a value that goes in its place). Raises Unfit."""
+    kind = type(value)
+    packer = _PACKERS.get(f"{kind.__module__}.{kind.__qualname__}")
+    if packer is not None and _is_genuine(kind):
+        return packer(value)
+    if "numpy" in sys.modules:
+        packed = _pack_numpy(value)
+        if packed is not None:
+            return packed
+    return None, _replace(value, kind)
+
+
+def _is_genuine(kind: type) -> bool:
+    module = sys.modules.get(kind.__module__)
+    return getattr(module, kind.__qualname__, None) is kind
+
+
+def _pack_int(value: int) -> tuple[int, bytes]:
+    size = value.bit_length() // 8 + 1
+    if size > BIG_INT_MAX:
+        raise Unfit(f"an int of {size} bytes is too big, at most {BIG_INT_MAX} bytes can go")
+    return BIG_INT, value.to_bytes(size, "big", signed=True)
+
+
+def _pack_decimal(value: Any) -> tuple[int, bytes]:
+    text = str(value)
+    if len(text) > DECIMAL_MAX:
+        raise Unfit(f"a Decimal of {len(text)} characters is too long")
+    return DECIMAL, text.encode("ascii")
+
+
+def _pack_time(value: Any) -> bytes:
+    """ISO text, fold, and the key of its time zone where it has one."""
+    zone = value.tzinfo
+    key = ""
+    if zone is not None:
+        kind = type(zone)
+        if kind.__module__ == "zoneinfo" and kind.__qualname__ == "ZoneInfo":
+            key = zone.key or ""
+            if key and not _is_zone_key(key):
+                raise Unfit(f"the time zone {key!r} has a name that cannot go")
+    naive = value.replace(tzinfo=None, fold=0)
+    offset = "" if key else value.replace(fold=0).isoformat()[len(naive.isoformat()) :]
+    return f"{naive.isoformat()}{offset}|{value.fold}|{key}".encode()
+
+
+def _pack_timedelta(value: Any) -> tuple[int, bytes]:
+    return TIMEDELTA, f"{value.days},{value.seconds},{value.microseconds}".encode()
+
+
+def _pack_complex(value: complex) -> tuple[int, bytes]:
+    import struct
+
+    return COMPLEX, struct.pack(">dd", value.real, value.imag)
+
+
+_PACKERS: dict[str, Callable[[Any], tuple[int | None, Any]]] = {
+    "builtins.int": _pack_int,
+    "builtins.str": lambda value: (SURROGATES, value.encode("utf-8", "surrogatepass")),
+    "builtins.bytearray": lambda value: (BYTEARRAY, bytes(value)),
+    "builtins.memoryview": lambda value: (None, value.tobytes()),
+    "builtins.complex": _pack_complex,
+    "decimal.Decimal": _pack_decimal,
+    "uuid.UUID": lambda value: (UUID, value.bytes),
+    "datetime.date": lambda value: (DATE, value.isoformat().encode()),
+    "datetime.time": lambda value: (TIME, _pack_time(value)),
+    "datetime.datetime": lambda value: (DATETIME, _pack_time(value)),
+    "datetime.timedelta": _pack_timedelta,
+}
+
+
+def _replace(value: Any, kind: type) -> Any:
+    """The simpler value that stands for this one, as msgspec would have it."""
+    if "enum" in sys.modules and isinstance(value, sys.modules["enum"].Enum):
+        return value.value
+    if hasattr(kind, "__struct_config__"):
+        return _of_struct(value, kind)
+    if hasattr(kind, "__dataclass_fields__"):
+        import dataclasses
+
+        names = [field.name for field in dataclasses.fields(value)]
+        return {name: getattr(value, name) for name in names if hasattr(value, name)}
+    if hasattr(kind, "__attrs_attrs__"):
+        return {field.name: getattr(value, field.name) for field in kind.__attrs_attrs__}
+    for base, plain in _BASES:
+        if isinstance(value, base):
+            return plain(value)
+    raise Unfit(_advice(kind))
+
+
+_BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (str, lambda value: "".join((value,)) if type(value) is str else str.__str__(value)),
+    (int, int.__int__),
+    (float, float.__float__),
+    (bytes, lambda value: bytes.__getitem__(value, slice(None))),
+    (tuple, lambda value: tuple(value)),
+    (list, lambda value: list(value)),
+    (dict, lambda value: dict(value)),
+    (frozenset, lambda value: frozenset(value)),
+    (set, lambda value: set(value)),
+)
+
+
+def _of_struct(value: Any, kind: Any) -> Any:
+    config = kind.__struct_config__
+    unset = sys.modules["msgspec"].UNSET
+    pairs = [
+        (encoded, getattr(value, name))
+        for name, encoded in zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
+    ]
+    if config.array_like:
+        head = [] if config.tag is None else [config.tag]
+        return head + [item for _, item in pairs]
+    tagged = {} if config.tag is None else {config.tag_field: config.tag}
+    return tagged | {name: item for name, item in pairs if item is not unset}
+
+
+def _advice(kind: type) -> str:
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    if name in ("generator", "async_generator", "map", "filter", "zip", "enumerate"):
+        return f"a {name} cannot be carried; make it a list"
+    if name in ("function", "builtin_function_or_method", "method", "type"):
+        return f"a {name} cannot be carried; only data can"
+    return (
+        f"a value of type {name} cannot be carried; use plain data, a dataclass, "
+        f"a msgspec.Struct or a numpy array"
+    )
+
+
+# ---- numpy ----
+
+
+def _pack_numpy(value: Any) -> tuple[int, bytes] | None:
+    numpy = sys.modules["numpy"]
+    generic = getattr(numpy, "generic", ())  # numpy may be half imported just now
+    if generic and isinstance(value, generic):
+        return NUMPY_SCALAR, _array_bytes(value.dtype, (), value)
+    if generic and isinstance(value, numpy.ndarray):
+        if type(value) not in (numpy.ndarray, numpy.memmap):
+            name = f"{type(value).__module__}.{type(value).__qualname__}"
+            raise Unfit(f"a {name} would lose what it adds to a numpy array; use numpy.asarray()")
+        return ARRAY, _array_bytes(value.dtype, value.shape, value)
+    return None
+
+
+def _array_bytes(dtype: Any, shape: tuple[int, ...], value: Any) -> bytes:
+    name = dtype.str
+    if not _is_array_type(name, dtype.itemsize):
+        raise Unfit(
+            f"a numpy value of dtype {dtype} cannot be carried; "
+            f"numbers, bool, datetime64, timedelta64 and fixed-size text can"
+        )
+    head = bytes([len(name)]) + name.encode("ascii") + bytes([len(shape)])
+    sizes = b"".join(size.to_bytes(8, "big") for size in shape)
+    return b"".join((head, sizes, value.tobytes()))
+
+
+def _is_array_type(name: str, itemsize: int) -> bool:
+    """Whether a dtype's text is on the list: no objects, no pointers, no structure."""
+    if len(name) < 3 or len(name) > TEXT_MAX or name[0] not in "<>|" or not name.isascii():
+        return False
+    number, bracket, unit = name[2:].partition("[")
+    if not number.isdecimal() or len(number) > 9 or itemsize <= 0:
+        return False
+    if bracket and (name[1] not in "mM" or not unit.endswith("]") or not unit[:-1].isalnum()):
+        return False
+    if name[1] in "SU":
+        return itemsize == int(number) * (4 if name[1] == "U" else 1)
+    return int(number) in _NUMPY_SIZES.get(name[1], ()) and itemsize == int(number)
+
+
+def _restore_numpy(data: bytes) -> Any:
+    import numpy
+
+    name_end = 1 + data[0]
+    name = data[1:name_end].decode("ascii")
+    shape_end = name_end + 1 + 8 * data[name_end]
+    sizes = data[name_end + 1 : shape_end]
+    if data[name_end] > DIMENSIONS_MAX or len(sizes) != 8 * data[name_end]:
+        raise ValueError("an array's shape is cut short")
+    shape = tuple(int.from_bytes(sizes[at : at + 8], "big") for at in range(0, len(sizes), 8))
+    if not _is_array_type(name, numpy.dtype(name).itemsize if _may_ask(name) else 0):
+        raise ValueError("an array's dtype is not one that may come")
+    dtype = numpy.dtype(name)
+    count = 1
+    for size in shape:
+        count *= size
+    if count * dtype.itemsize != len(data) - shape_end or max(shape, default=0) >= 2**62:
+        raise ValueError("an array's shape and size do not agree")
+    array = numpy.frombuffer(data, dtype, count, shape_end) if count else numpy.empty(0, dtype)
+    array = array.reshape(shape).copy()
+    _check_array(numpy, array)
+    return array
+
+
+def _may_ask(name: str) -> bool:
+    """Whether numpy may see this text at all: letters and digits of the list's kinds."""
+    return name[1:2] in tuple("biufcmMSU") and name[2:].split("[", maxsplit=1)[0].isdecimal()
+
+
+def _check_array(numpy: Any, array: Any) -> None:
+    """Bytes that no program of numpy's makes, and that its own code does not expect."""
+    if array.dtype.kind == "b" and bool((array.view(numpy.uint8) > 1).any()):
+        raise ValueError("a truth value is neither 0 nor 1")
+    if array.dtype.kind == "U" and array.size:
+        points = numpy.frombuffer(array.tobytes(), array.dtype.byteorder + "u4")
+        if bool((points > 0x10FFFF).any()):
+            raise ValueError("a character is out of range")
+
+
+# ---- restoring ----
+
+
+def _is_zone_key(key: str) -> bool:
+    return (
+        len(key) <= 64
+        and key.isascii()
+        and key.replace("/", "a").replace("_", "a").replace("-", "a").replace("+", "a").isalnum()
+        and not key.startswith("/")
+    )
+
+
+def _restore_time(data: bytes, cls: Any) -> Any:
+    if len(data) > TEXT_MAX:
+        raise ValueError("a time is too long")
+    text, fold, key = data.decode("ascii").split("|")
+    value = cls.fromisoformat(text)
+    if key:
+        if not _is_zone_key(key):
+            raise ValueError("a time zone's name makes no sense")
+        import zoneinfo
+
+        value = value.replace(tzinfo=zoneinfo.ZoneInfo(key))
+    return value.replace(fold=1) if fold == "1" else value
+
+
+def _restore_timedelta(data: bytes) -> Any:
+    import datetime
+
+    if len(data) > TEXT_MAX:
+        raise ValueError("a timedelta is too long")
+    days, seconds, microseconds = data.decode("ascii").split(",")
+    return datetime.timedelta(int(days), int(seconds), int(microseconds))
+
+
+def _restore_complex(data: bytes) -> complex:
+    import struct
+
+    return complex(*struct.unpack(">dd", data))
+
+
+def _restore_big_int(data: bytes) -> int:
+    if len(data) > BIG_INT_MAX:
+        raise ValueError("an int is too big")
+    return int.from_bytes(data, "big", signed=True)
+
+
+def _restore_decimal(data: bytes) -> Any:
+    import decimal
+
+    if len(data) > DECIMAL_MAX:
+        raise ValueError("a Decimal is too long")
+    return decimal.Decimal(data.decode("ascii"))
+
+
+def _restore_uuid(data: bytes) -> Any:
+    import uuid
+
+    return uuid.UUID(bytes=data)
+
+
+def _restore_date(data: bytes) -> Any:
+    import datetime
+
+    if len(data) > TEXT_MAX:
+        raise ValueError("a date is too long")
+    return datetime.date.fromisoformat(data.decode("ascii"))
+
+
+def _restore_whole_time(data: bytes) -> Any:
+    import datetime
+
+    return _restore_time(data, datetime.time)
+
+
+def _restore_datetime(data: bytes) -> Any:
+    import datetime
+
+    return _restore_time(data, datetime.datetime)
+
+
+def _restore_scalar(data: bytes) -> Any:
+    array = _restore_numpy(data)
+    if array.shape != ():
+        raise ValueError("a numpy scalar has a shape")
+    return array[()]
+
+
+_RESTORERS: dict[int, Callable[[bytes], Any]] = {
+    FAILURE: ItemFailure,
+    BIG_INT: _restore_big_int,
+    DECIMAL: _restore_decimal,
+    UUID: _restore_uuid,
+    DATE: _restore_date,
+    TIME: _restore_whole_time,
+    DATETIME: _restore_datetime,
+    TIMEDELTA: _restore_timedelta,
+    COMPLEX: _restore_complex,
+    SURROGATES: lambda data: data.decode("utf-8", "surrogatepass"),
+    BYTEARRAY: bytearray,
+    ARRAY: _restore_numpy,
+    NUMPY_SCALAR: _restore_scalar,
+}
+
+
+def restore(code: int, data: bytes) -> Any:
+    """The value of an extension's bytes. ValueError and the like when they make no sense."""
+    restorer = _RESTORERS.get(code)
+    if restorer is None:
+        raise ValueError(f"the extension type {code} is not known")
+    return restorer(data)
+
+
+def restore_hostile(code: int, data: memoryview, decode: Callable[[memoryview], Any]) -> Any:
+    """The same out of a decoder that does not know our containers."""
+    if code == TUPLE:
+        return tuple(decode(data))
+    if code == SET:
+        return set(decode(data))
+    if code == FROZENSET:
+        return frozenset(decode(data))
+    return restore(code, bytes(data))

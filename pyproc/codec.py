@@ -1,0 +1,244 @@
+"""Values to payloads and back; used at both ends.
+
+Plain values (None, bool, 64-bit int, float, str, bytes, list, dict) go as MessagePack. What a
+plain array or map would lose (tuple, set, Decimal, datetime, numpy arrays, ...) goes as an
+extension type of `_extension.py`, and the payload is then called rich. Dataclasses, Structs,
+Enums and named tuples go as the plain value that msgspec makes of them and are rebuilt where an
+annotation says so.
+
+The host takes a worker's bytes as hostile: `scan` holds every size against what is there and
+bounds the depth before msgspec makes the first value. All functions may be called from any
+thread. msgspec and numpy are imported when they are first needed.
+"""
+
+from __future__ import annotations
+
+from pyproc._extension import Unfit, pack_hook, restore, restore_hostile
+from pyproc._worker import DEPTH, SCAN_FAILURE, SCAN_RICH, pack_plain, pack_rich, scan, unpack
+from pyproc.errors import CodecError, ValidationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from pyproc.errors import Node
+
+MSGPACK, RICH, PICKLE = 1, 2, 3
+
+_SCALARS = frozenset({type(None), bool, float, bytes})
+_BINARY = (bytes, bytearray)
+_KEY_MAX = 40
+_PATH_MAX = 200
+
+
+# ---- values to payloads ----
+
+
+def encode_value(value: object) -> tuple[bytes, int]:
+    """The payload of one value, and its codec. Raises CodecError naming what cannot go."""
+    return _encode(value, [(value, "result")])
+
+
+def encode_arguments(
+    args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> tuple[bytes, int, tuple[str, ...]]:
+    """Payload, codec and the keywords' names. Raises CodecError: "argument 'page'.name"."""
+    values = [*args, *kwargs.values()]
+    plain = pack_plain(values)
+    if plain is not None:
+        return plain, MSGPACK, tuple(kwargs)
+    names = [f"argument {at}" for at in range(len(args))]
+    names += [f"argument {name!r}" for name in kwargs]
+    return *_encode(values, list(zip(values, names, strict=True))), tuple(kwargs)
+
+
+def encode_items(items: Sequence[object]) -> tuple[bytes, int]:
+    """The payload of a chunk's arguments. Raises CodecError: "item 3.name"."""
+    values = list(items)
+    return _encode(values, [(value, f"item {at}") for at, value in enumerate(values)])
+
+
+def _encode(value: object, named: list[tuple[object, str]]) -> tuple[bytes, int]:
+    plain = pack_plain(value)
+    if plain is not None:
+        return plain, MSGPACK
+    try:
+        payload, rich = pack_rich(value, pack_hook)
+    except OverflowError as error:
+        raise CodecError(str(error)) from None
+    except Exception as error:  # a user's property may raise anything
+        path, why = _explain(named, error)
+        if len(path) > _PATH_MAX:
+            path = f"{path[: _PATH_MAX // 2]}...{path[-_PATH_MAX // 2 :]}"
+        raise CodecError(f"{path}: {why}", path) from None
+    return payload, RICH if rich else MSGPACK
+
+
+def _explain(named: list[tuple[object, str]], error: Exception) -> tuple[str, str]:
+    """Where the value is that cannot go, and why: walks to the first that fails."""
+    todo: list[Iterator[tuple[object, str]]] = [iter(named)]
+    inside: list[int] = []  # ids of the containers around
+    while todo:
+        step = next(todo[-1], None)
+        if step is None:
+            todo.pop()
+            del inside[len(todo) - 1 if todo else 0 :]
+            continue
+        value, path = step
+        if id(value) in inside:
+            return path, "it contains itself"
+        try:
+            children = _children(value, path)
+        except Unfit as unfit:
+            return path, str(unfit)
+        except Exception as raised:  # a user's property
+            return path, f"it could not be read: {type(raised).__name__}: {raised}"[:1000]
+        if children is None:
+            continue
+        if len(todo) > DEPTH:
+            return path, f"it is nested deeper than {DEPTH} levels"
+        inside.append(id(value))
+        todo.append(children)
+    return named[0][1] if named else "value", f"it cannot be carried: {error}"
+
+
+def _children(value: Any, path: str) -> Iterator[tuple[object, str]] | None:
+    """What is inside a value; None for a scalar. Raises Unfit."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return None
+    if kind is dict:
+        return _of_dict(value, path, "[{}]")
+    if kind is list or kind is tuple:
+        return ((item, f"{path}[{at}]") for at, item in enumerate(value))
+    if kind is set or kind is frozenset:
+        return ((item, f"{path}{{{_short(item)}}}") for item in value)
+    if kind is int or kind is str:
+        if pack_plain(value) is None:
+            pack_hook(value)
+        return None
+    code, replaced = pack_hook(value)
+    if code is not None:
+        return None
+    if type(replaced) is dict and not isinstance(value, dict):
+        return _of_dict(replaced, path, ".{}")
+    return iter([(replaced, path)])
+
+
+def _of_dict(value: dict[object, object], path: str, template: str) -> Iterator[tuple[object, str]]:
+    for key, item in value.items():
+        name = key if template == ".{}" else _short(key)
+        yield key, f"{path}: the key {_short(key)}"
+        yield item, path + template.format(name)
+
+
+def _short(key: object) -> str:
+    if type(key) not in (str, int, bool, float, bytes):
+        return f"of type {type(key).__name__}"
+    text = repr(key)
+    return text if len(text) <= _KEY_MAX else text[:_KEY_MAX] + "..."
+
+
+# ---- payloads to values ----
+
+
+def decode_value(payload: bytes, codec: int, type: object = None) -> object:
+    """The value in hostile bytes. With a type: checked and converted, or ValidationError."""
+    value = _decode_hostile(payload, codec, 1, 0)
+    return value if type is None else convert(value, type, "result")
+
+
+def decode_many(payload: bytes, codec: int, count: int) -> list[object]:
+    """`count` values back to back, out of hostile bytes; failed items as ItemFailure."""
+    if count > len(payload) or count > 0xFFFFFFFF:
+        raise CodecError("a chunk has more values than bytes")
+    values = _decode_hostile(payload, codec, count, SCAN_FAILURE)
+    assert isinstance(values, list)
+    return values
+
+
+def _decode_hostile(payload: bytes, codec: int, count: int, flags: int) -> object:
+    if codec not in (MSGPACK, RICH):
+        raise CodecError(f"a worker may not answer with codec {codec}")
+    if codec == RICH:
+        flags |= SCAN_RICH
+    try:
+        scan(payload, count, flags)
+        if flags & SCAN_FAILURE:
+            payload = b"\xdd" + count.to_bytes(4, "big") + payload
+        return _decoder()(payload)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever hostile bytes do to a constructor
+        raise CodecError(f"a worker's value makes no sense: {error}"[:1000]) from None
+
+
+_decode: Callable[[bytes | memoryview], object] | None = None
+
+
+def _decoder() -> Callable[[bytes | memoryview], object]:
+    global _decode
+    if _decode is None:
+        import msgspec
+
+        decoder = msgspec.msgpack.Decoder(ext_hook=_ext_hook)
+        _decode = decoder.decode
+    return _decode
+
+
+def _ext_hook(code: int, data: memoryview) -> object:
+    return restore_hostile(code, data, _decoder())
+
+
+def decode_failure(payload: bytes) -> tuple[int, str, list[Node]]:
+    """Kind, path and nodes of a failed item, out of hostile bytes. Raises CodecError."""
+    import msgspec
+
+    node = tuple[int, int, str, str, str, bytes, bytes, tuple[str, ...], bool]
+    failure = convert(decode_value(payload, MSGPACK), tuple[int, str, list[node]], "failure")
+    kind, path, nodes = msgspec.convert(failure, tuple[int, str, list[node]])
+    if not nodes or not 1 <= kind <= 5 or nodes[0][0] != 0:
+        raise CodecError("its first node is no root")
+    for at, (relation, parent, *_rest) in enumerate(nodes):
+        if at and (not 1 <= relation <= 3 or not 0 <= parent < at):
+            raise CodecError("its nodes are no tree")
+    return kind, path, nodes
+
+
+def decode_trusted(payload: bytes, codec: int) -> object:
+    """The value in the host's bytes, in a worker."""
+    try:
+        return unpack(payload, restore if codec == RICH else None)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise CodecError(f"the value makes no sense: {error}"[:1000]) from None
+
+
+# ---- annotations ----
+
+
+def convert(value: Any, hint: Any, path: str) -> Any:
+    """The value as the annotation wants it, or ValidationError. TypeError: no such annotation."""
+    import msgspec
+
+    # Without the last, text would be taken for base64 of bytes.
+    try:
+        return msgspec.convert(value, hint, builtin_types=_BINARY)
+    except msgspec.ValidationError as error:
+        raise _validation_error(str(error), path) from None
+
+
+def _validation_error(text: str, root: str) -> ValidationError:
+    """msgspec says "Expected `int`, got `str` - at `$[0].name`"; we know what `$` is."""
+    message, at, where = text.rpartition(" - at `")
+    path = root
+    if not at:
+        message = text
+    elif where.startswith("$"):
+        path = root + where[1:].rstrip("`")
+    else:
+        kind, _, place = where.partition("` in `$")
+        path = f"{kind} in {root}{place.rstrip('`')}"
+    return ValidationError(f"{path}: {message[:1].lower()}{message[1:]}", path)

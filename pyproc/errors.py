@@ -1,0 +1,208 @@
+"""The exception tree, and how failures and ends that the core reports become exceptions.
+
+Everything that comes from a worker is hostile: text is cut to a bound, nothing is evaluated,
+and only built-in `Exception` subclasses are ever made again from their name. This module is
+imported by the worker too, so it imports nothing itself. Exceptions may be pickled; their
+facts are attributes. All functions may be called from any thread.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    #: relation, parent, type_name, message, traceback, arguments, attributes, notes, suppress
+    Node = tuple[int, int, str, str, str, bytes, bytes, tuple[str, ...], bool]
+
+# Of proto/pyproc.proto.
+KIND_EXCEPTION, KIND_VALIDATION, KIND_CODEC, KIND_UNKNOWN, KIND_TOO_LARGE, KIND_START = range(1, 7)
+RELATION_ROOT, RELATION_CAUSE, RELATION_CONTEXT, RELATION_MEMBER = range(4)
+
+# Of csrc/include/pyproc.h (enum pyproc_end).
+(
+    END_CRASHED,
+    END_EXITED,
+    END_KILLED,
+    END_RUN_TIMEOUT,
+    END_QUEUE_TIMEOUT,
+    END_TASK_KILLED,
+    END_PROTOCOL,
+    END_START,
+    END_CLOSED,
+    END_QUEUE_FULL,
+    END_TOO_LARGE,
+    END_NESTED,
+    END_INTERRUPTED,
+) = range(2, 15)
+
+
+class Error(Exception):
+    """Everything that pyproc itself raises."""
+
+
+class PoolClosed(Error):
+    """The pool is closed, or belongs to the process that this one was forked from."""
+
+
+class QueueFull(Error):
+    """As many calls wait as the pool may hold (`max_queue`, `max_queue_bytes`)."""
+
+
+class _Facts(Error):
+    """What is known of a worker and its death. A fact that nobody knows is None."""
+
+    #: Number of the signal that ended the worker.
+    signal: int | None = None
+    #: What the worker left with.
+    exit_code: int | None = None
+    pid: int | None = None
+    #: The pool's own number for the worker.
+    worker_id: int | None = None
+    call_id: int | None = None
+    #: Name of the function that was called.
+    function: str | None = None
+    #: Seconds since the worker's start.
+    age: float | None = None
+    #: Calls that the worker had answered before.
+    tasks_done: int | None = None
+    #: One word: who or what ended it.
+    cause: str | None = None
+    #: Python's stack at the moment of the crash, as the worker's fault handler wrote it.
+    python_stack: str | None = None
+    #: Why there is none.
+    python_stack_missing: str | None = None
+    #: The last lines that the worker wrote to stderr.
+    stderr_tail: str | None = None
+    #: Seconds of `user` and `system` time, bytes of `max_rss`.
+    rusage: dict[str, float] | None = None
+    #: Bytes.
+    peak_rss: int | None = None
+
+    def __init__(self, message: str = "", **facts: Any) -> None:
+        super().__init__(message)
+        for name, value in facts.items():
+            setattr(self, name, value)
+
+
+class WorkerStartError(_Facts):
+    """No worker could be started; the cause says what the application or the system said."""
+
+
+class WorkerDied(_Facts):
+    """The worker ended before it answered. Only this call is lost."""
+
+
+class WorkerCrashed(WorkerDied):
+    """The worker was ended by a signal of its own making, such as SIGSEGV."""
+
+
+class WorkerExited(WorkerDied):
+    """The worker left by itself: `os._exit`, or a C library's `exit`."""
+
+
+class WorkerKilled(WorkerDied):
+    """Somebody killed the worker; `cause` says who."""
+
+
+class TaskTimeout(_Facts, TimeoutError):
+    """The call took too long and was stopped; `stage` is "queue" (never started) or "run"."""
+
+    stage: str | None = None
+
+
+class TaskKilled(_Facts):
+    """The call was stopped because the caller asked for it."""
+
+
+class ProtocolError(_Facts):
+    """The worker broke the protocol and was killed."""
+
+
+class ResultTooLarge(Error):
+    """A value is larger than may be sent; see `Limits(result_size=)`."""
+
+
+class ValidationError(Error, ValueError):
+    """A value does not fit its annotation.
+
+    `path` names it: "argument 'page'", "result[3].name".
+    """
+
+    def __init__(self, message: str = "", path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class CodecError(Error):
+    """A value cannot be carried between host and worker; `path` names it."""
+
+    def __init__(self, message: str = "", path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class UnknownFunction(Error, LookupError):
+    """The application exposes no function of that name."""
+
+    function: str | None = None
+
+
+class RemoteError(Error):
+    """The function raised something whose class is not made again here.
+
+    That is every class that is not a built-in `Exception`: the host imports nothing because a
+    worker named it. `attributes` holds what the exception carried, as plain data.
+    """
+
+    def __init__(self, type_name: str = "", message: str = "", remote_traceback: str = "") -> None:
+        super().__init__(type_name, message, remote_traceback)
+        self.type_name = type_name
+        self.message = message
+        self.remote_traceback = remote_traceback
+        self.attributes: dict[str, object] = {}
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}" if self.message else self.type_name
+
+
+class RemoteTraceback(Exception):
+    """Stands at the end of a chain of causes, so that printing shows the worker's traceback."""
+
+    def __str__(self) -> str:
+        return f"\n\n{self.args[0]}" if self.args else ""
+
+
+class ItemFailure:
+    """An item of a chunk that raised, in the place of its value."""
+
+    __slots__ = ("_payload",)
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+
+    def exception(self, function: str = "", call_id: int = 0) -> BaseException:
+        """What the item raised; a `ProtocolError` when the worker's words make no sense."""
+        from pyproc import _rebuild
+
+        return _rebuild.from_item(self._payload, function, call_id)
+
+    def __repr__(self) -> str:
+        return f"<ItemFailure of {len(self._payload)} bytes>"
+
+
+def from_failure(
+    kind: int, nodes: Sequence[Node], path: str, function: str, call_id: int
+) -> BaseException:
+    """The exception that a worker's failure stands for. Never raises on hostile input."""
+    from pyproc import _rebuild
+
+    return _rebuild.from_failure(kind, nodes, path, function, call_id)
+
+
+def from_end(end: int, fields: Mapping[str, Any]) -> Exception:
+    """The exception for a call that ended without an answer of the function."""
+    from pyproc import _ends
+
+    return _ends.from_end(end, fields)

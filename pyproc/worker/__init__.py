@@ -1,0 +1,1 @@
+"""What runs in a worker: the registry of functions, and the bootstrap that serves them."""

@@ -1,0 +1,342 @@
+"""Annotations, made into checks before the function is seen.
+
+Each function becomes a plan. For the plain built-ins a mask of accepted types is enough, which
+C compares without any import; whatever else is annotated goes through msgspec, and only when
+such a call comes. String annotations are resolved in the function's own module.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pyproc import _worker, errors
+from pyproc.worker.failure import Refusal, type_name_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+ANY = _worker.ACCEPT_ANY
+ASK = 0  # nothing passes unseen
+
+_MASKS: dict[object, int] = {
+    None: _worker.ACCEPT_NONE,
+    type(None): _worker.ACCEPT_NONE,
+    bool: _worker.ACCEPT_BOOL,
+    int: _worker.ACCEPT_INT,
+    float: _worker.ACCEPT_FLOAT | _worker.ACCEPT_WIDEN,
+    str: _worker.ACCEPT_STR,
+    bytes: _worker.ACCEPT_BYTES,
+    list: _worker.ACCEPT_LIST,
+    dict: _worker.ACCEPT_DICT,
+    tuple: _worker.ACCEPT_TUPLE,
+    object: ANY,
+}
+_NAMES: dict[str, int] = {
+    "None": _worker.ACCEPT_NONE,
+    **{kind.__name__: mask for kind, mask in _MASKS.items() if isinstance(kind, type)},
+}
+_UNION: Any = type(int | str)
+_VARARGS, _VARKEYWORDS = 0x04, 0x08
+_SIMPLE_FLAGS_MAX = 40
+
+
+def mask_of(hint: object, module: dict[str, object]) -> int:
+    """The types that pass unseen for an annotation; ASK when it takes more than a look."""
+    try:
+        return _mask_of(hint, module)
+    except Exception:  # an annotation may be any object at all
+        return ASK
+
+
+def _mask_of(hint: Any, module: dict[str, object]) -> int:
+    if isinstance(hint, str):
+        return _mask_of_text(hint, module)
+    if isinstance(hint, _UNION):
+        return _union([mask_of(part, module) for part in hint.__args__])
+    if "typing" in sys.modules:
+        typing: Any = sys.modules["typing"]
+        if hint is typing.Any:
+            return ANY
+        if getattr(hint, "__origin__", None) is typing.Union:
+            return _union([mask_of(part, module) for part in hint.__args__])
+    return _MASKS.get(hint, ASK)
+
+
+def _mask_of_text(text: str, module: dict[str, object]) -> int:
+    parts = [part.strip() for part in text.split("|")]
+    return _union([ASK if part in module else _NAMES.get(part, ASK) for part in parts])
+
+
+def _union(masks: list[int]) -> int:
+    """One part that must be asked makes the whole so: it may want to convert."""
+    if ASK in masks:
+        return ASK
+    whole = 0
+    for mask in masks:
+        whole |= mask
+    return whole
+
+
+class Plan:
+    """How one function is called. Made at start, completed when a value needs more."""
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self.name = name
+        self.function = function
+        self.positional: tuple[str, ...] = ()
+        self.keyword_only: tuple[str, ...] = ()
+        self.rest: str | None = None  # the name of *args
+        self.keywords: str | None = None  # the name of **kwargs
+        self.annotations: dict[str, object] = {}
+        self.plain = type(function).__name__ == "function" and not hasattr(function, "__wrapped__")
+        self._hints: dict[str, Any] | None = None
+        if self.plain:
+            self._read_code()
+        else:
+            self._read_signature()
+
+    def _read_code(self) -> None:
+        code = self.function.__code__
+        names = code.co_varnames
+        at = code.co_argcount + code.co_kwonlyargcount
+        self.positional = names[: code.co_argcount]
+        self.keyword_only = names[code.co_argcount : at]
+        if code.co_flags & _VARARGS:
+            self.rest = names[at]
+            at += 1
+        if code.co_flags & _VARKEYWORDS:
+            self.keywords = names[at]
+        self.annotations = self.function.__annotations__
+
+    def _read_signature(self) -> None:
+        """A method, a class, a partial, a decorated function: inspect knows them all."""
+        import inspect
+
+        try:
+            signature = inspect.signature(self.function)
+        except (TypeError, ValueError):  # a built-in without a signature takes what it takes
+            self.rest, self.keywords = "args", "kwargs"
+            return
+        for parameter in signature.parameters.values():
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                self.rest = parameter.name
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                self.keywords = parameter.name
+            elif parameter.kind is parameter.KEYWORD_ONLY:
+                self.keyword_only += (parameter.name,)
+            else:
+                self.positional += (parameter.name,)
+            if parameter.annotation is not parameter.empty:
+                self.annotations[parameter.name] = parameter.annotation
+        if signature.return_annotation is not signature.empty:
+            self.annotations["return"] = signature.return_annotation
+
+    def entry(self) -> tuple[Any, ...]:
+        """What C needs: function, names, masks, positional, *args, **kwargs, result, plan."""
+        names = self.positional + self.keyword_only
+        masks = b"".join(self._mask(name).to_bytes(2, sys.byteorder) for name in names)
+        return (
+            self.function,
+            names,
+            masks,
+            len(self.positional),
+            self._mask(self.rest),
+            self._mask(self.keywords),
+            self._mask("return"),
+            self,
+        )
+
+    def _mask(self, name: str | None) -> int:
+        if name is None or name not in self.annotations:
+            return ANY
+        return mask_of(self.annotations[name], getattr(self.function, "__globals__", {}))
+
+    # ---- the slow paths, called by C ----
+
+    def arguments(
+        self, values: tuple[Any, ...], keywords: tuple[str, ...] | None
+    ) -> tuple[Any, ...]:
+        """The values as their annotations want them. Wrong numbers are the function's to say."""
+        hints = self.hints()
+        count = len(values) - len(keywords or ())
+        known = set(self.positional + self.keyword_only)
+        checked = []
+        for at, value in enumerate(values):
+            if at >= count:
+                label = keywords[at - count]  # type: ignore[index]
+                name = label if label in known else self.keywords
+            elif at < len(self.positional):
+                name = label = self.positional[at]
+            else:
+                name, label = self.rest, None
+            hint = hints.get(name, ANY) if name is not None else ANY
+            if hint is not ANY:
+                path = f"argument {label!r}" if label is not None else f"argument {at}"
+                value = self._convert(value, hint, path)
+            checked.append(value)
+        return tuple(checked)
+
+    def result(self, value: Any) -> Any:
+        """The result as it is carried: awaited, checked, converted."""
+        kind = type(value).__name__
+        if kind == "coroutine":
+            from pyproc.worker.tasks import run_coroutine
+
+            value = run_coroutine(value)
+        elif kind in ("generator", "async_generator"):
+            raise Refusal(
+                errors.KIND_EXCEPTION,
+                "TypeError",
+                f"{self.name}() is a generator function, and a call carries one value: "
+                f"return a list instead (streaming is not offered by call)",
+            )
+        if "return" not in self.annotations:
+            return value
+        hint = self.hints().get("return", ANY)
+        return value if hint is ANY else self._convert_result(value, hint)
+
+    def hints(self) -> dict[str, Any]:
+        """The annotations with their strings resolved. Refusal when one cannot be."""
+        if self._hints is None:
+            try:
+                self._hints = self._resolve()
+            except Exception as error:
+                raise Refusal(
+                    errors.KIND_EXCEPTION,
+                    "TypeError",
+                    f"the annotations of {self.name}() cannot be resolved: "
+                    f"{type(error).__name__}: {error} (a name that is imported only for type "
+                    f"checkers is not there in the worker)",
+                ) from None
+        return self._hints
+
+    def _resolve(self) -> dict[str, Any]:
+        if not any(isinstance(hint, str) for hint in self.annotations.values()):
+            return dict(self.annotations)
+        import typing
+
+        if self.plain:
+            return typing.get_type_hints(self.function, include_extras=True)
+        import inspect
+
+        signature = inspect.signature(self.function, eval_str=True)
+        found = {p.name: p.annotation for p in signature.parameters.values()}
+        found["return"] = signature.return_annotation
+        return {name: hint for name, hint in found.items() if hint is not signature.empty}
+
+    def _convert(self, value: Any, hint: Any, path: str) -> Any:
+        from pyproc import codec
+
+        try:
+            return codec.convert(value, hint, path)
+        except errors.ValidationError as error:
+            raise Refusal(
+                errors.KIND_VALIDATION, "pyproc.ValidationError", str(error), error.path
+            ) from None
+        except ModuleNotFoundError as error:
+            raise _without_msgspec(error) from None
+        except TypeError as error:
+            raise Refusal(
+                errors.KIND_EXCEPTION,
+                "TypeError",
+                f"{path} of {self.name}(): its annotation cannot be checked: {error}",
+            ) from None
+
+    def _convert_result(self, value: Any, hint: Any) -> Any:
+        """Functions return numpy's numbers and subclasses where annotations name the plain ones."""
+        try:
+            return self._convert(value, hint, "result")
+        except Refusal:
+            if isinstance(hint, type) and isinstance(value, hint) and hint not in _MASKS:
+                return value
+            simple = _without_numpy(value, 0)
+            if simple is value:
+                raise
+        return self._convert(simple, hint, "result")
+
+
+def _without_msgspec(error: ModuleNotFoundError) -> BaseException:
+    if error.name != "msgspec":
+        return error
+    return Refusal(
+        errors.KIND_EXCEPTION,
+        "ModuleNotFoundError",
+        f"this annotation needs msgspec, which this interpreter lacks: "
+        f"{sys.executable} -m pip install msgspec",
+    )
+
+
+_DEPTH_MAX = 100
+
+
+def _without_numpy(value: Any, depth: int) -> Any:
+    """The same with numpy's scalars as Python's; the very same when there are none."""
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is None or depth > _DEPTH_MAX:
+        return value
+    if isinstance(value, numpy.generic):
+        return value.item()
+    if type(value) is dict:
+        made: Any = {key: _without_numpy(item, depth + 1) for key, item in value.items()}
+        changed = any(made[key] is not item for key, item in value.items())
+    elif type(value) in (list, tuple, set, frozenset):
+        items = [(item, _without_numpy(item, depth + 1)) for item in value]
+        made = type(value)(new for _, new in items)
+        changed = any(new is not item for item, new in items)
+    else:
+        return value
+    return made if changed else value
+
+
+def signature_of(plan: Plan) -> str:
+    """ "(data: bytes, page: int = 0) -> str", for people to read."""
+    defaults = getattr(plan.function, "__defaults__", None) or ()
+    named = getattr(plan.function, "__kwdefaults__", None) or {}
+    first = len(plan.positional) - len(defaults)
+    parts = []
+    for at, name in enumerate(plan.positional):
+        default = f"{_short(defaults[at - first])}" if plan.plain and at >= first else ""
+        parts.append(_parameter(plan, name, default))
+    if plan.rest:
+        parts.append("*" + _parameter(plan, plan.rest, ""))
+    elif plan.keyword_only:
+        parts.append("*")
+    parts += [
+        _parameter(plan, name, _short(named[name]) if name in named else "")
+        for name in plan.keyword_only
+    ]
+    if plan.keywords:
+        parts.append("**" + _parameter(plan, plan.keywords, ""))
+    result = f" -> {_hint(plan.annotations['return'])}" if "return" in plan.annotations else ""
+    return f"({', '.join(parts)}){result}"
+
+
+def _parameter(plan: Plan, name: str, default: str) -> str:
+    if name not in plan.annotations:
+        return f"{name}={default}" if default else name
+    text = f"{name}: {_hint(plan.annotations[name])}"
+    return f"{text} = {default}" if default else text
+
+
+def _hint(hint: object) -> str:
+    if isinstance(hint, str):
+        return hint[: _SIMPLE_FLAGS_MAX * 5]
+    if isinstance(hint, type) and not hasattr(hint, "__args__"):
+        return type_name_of(hint)
+    if hint is None:
+        return "None"
+    try:
+        return repr(hint)[: _SIMPLE_FLAGS_MAX * 5]
+    except Exception:
+        return "..."
+
+
+def _short(value: object) -> str:
+    if type(value) not in (type(None), bool, int, float, str, bytes):
+        return "..."
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "..."
+    text = repr(value)
+    return text if len(text) <= _SIMPLE_FLAGS_MAX else "..."

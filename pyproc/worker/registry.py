@@ -1,0 +1,158 @@
+"""`App` and `expose`: which functions a worker offers.
+
+An application module is imported by the host as well as by each worker, so this file is cheap
+to import and starts nothing. An App is filled while its module is imported, by one thread.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pyproc.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, TypeVar, overload
+
+    F = TypeVar("F", bound=Callable[..., Any])
+else:
+
+    def overload(function: object) -> None:
+        """Only a type checker looks at these."""
+
+
+NAME_MAX = 255
+
+#: True in a worker that a pool started.
+serving = False
+
+
+class App:
+    """A set of functions that a pool's workers may run, and what to do at their start.
+
+    `@app.expose` adds a function under its own name, `@app.expose(name="other")` under another;
+    `@app.on_start` adds a hook that each worker runs once, after the import and before the first
+    call. Give the App itself to `Pool`, or name it: "module:app".
+
+    `module` and `file` say where it was made.
+    """
+
+    def __init__(self) -> None:
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self._start_hooks: list[Callable[[], Any]] = []
+        where = _caller(self)
+        self.module: str = str(where.get("__name__") or "__main__")
+        self.file: str | None = where.get("__file__")
+
+    @property
+    def functions(self) -> Mapping[str, Callable[..., Any]]:
+        """The exposed functions by name; not to be changed."""
+        from types import MappingProxyType
+
+        return MappingProxyType(self._functions)
+
+    @property
+    def start_hooks(self) -> tuple[Callable[[], Any], ...]:
+        """The hooks in the order in which they run."""
+        return tuple(self._start_hooks)
+
+    @overload
+    def expose(self, function: F, /, *, name: str | None = None) -> F: ...
+    @overload
+    def expose(self, /, *, name: str | None = None) -> Callable[[F], F]: ...  # noqa: F811
+    def expose(self, function: Any = None, /, *, name: str | None = None) -> Any:  # noqa: F811
+        """Offers a function to the host; a decorator, with or without arguments.
+
+        The function itself stays as it is. TypeError: it cannot be called. ValueError: the name
+        is empty, too long, or taken by another function.
+        """
+        if name is not None:
+            _check_name(name)
+        if function is None:
+            return lambda decorated: self._add(decorated, name)
+        return self._add(function, name)
+
+    def on_start(self, hook: F, /) -> F:
+        """Has each worker run `hook()` before its first call; a decorator."""
+        if not callable(hook):
+            raise TypeError(f"@app.on_start needs a function, not {_kind(hook)}")
+        self._start_hooks.append(hook)
+        return hook
+
+    def _add(self, function: Any, name: str | None) -> Any:
+        if isinstance(function, str):
+            raise TypeError(f"to choose a name write @app.expose(name={function!r})")
+        if not callable(function):
+            raise TypeError(f"only a function can be exposed, not {_kind(function)}")
+        if name is None:
+            name = getattr(function, "__name__", None)
+            if not isinstance(name, str) or name == "<lambda>":
+                raise ValueError(
+                    f"{_kind(function)} has no name to be called by: use expose(name=...)"
+                )
+            _check_name(name)
+        taken = self._functions.get(name)
+        if taken is not None and taken is not function and not _is_notebook(function, taken):
+            raise ValueError(
+                f"there is already a function exposed as {name!r} ({_place(taken)}): "
+                f"give one of them another name with expose(name=...)"
+            )
+        self._functions[name] = function
+        return function
+
+    def __repr__(self) -> str:
+        return f"<pyproc.App of {self.module} with {len(self._functions)} functions>"
+
+
+def _caller(app: App) -> dict[str, Any]:
+    """The globals of whoever makes the App, which need not call App.__init__ itself."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_name == "__init__":
+        if frame.f_locals.get("self") is not app:
+            break
+        frame = frame.f_back
+    return frame.f_globals
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"a function's name must be a str, not {_kind(name)}")
+    if not name or not name.isprintable():
+        raise ValueError(f"a function cannot be exposed as {name!r}: the name must be visible text")
+    if len(name.encode("utf-8")) > NAME_MAX:
+        raise ValueError(f"a function's name may have {NAME_MAX} bytes, not more")
+
+
+def _is_notebook(function: Any, taken: Any) -> bool:
+    """A cell that is run again defines its function again; that is no mistake."""
+    module = getattr(function, "__module__", None)
+    return module == "__main__" and getattr(taken, "__module__", None) == module
+
+
+def _kind(value: object) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
+
+
+def _place(function: Any) -> str:
+    module = getattr(function, "__module__", "?")
+    line = getattr(getattr(function, "__code__", None), "co_firstlineno", None)
+    return f"{module}, line {line}" if line else str(module)
+
+
+#: Where `pyproc.expose` puts functions: for scripts that have no App of their own.
+default = App()
+expose = default.expose
+
+
+def run_worker() -> None:
+    """Ends a script that exposes functions; in a pool's worker it does nothing.
+
+    Outside of a pool there is nobody to serve: `pyproc.Error`.
+    """
+    if not serving:
+        raise Error(
+            "run_worker() serves only inside a pool's worker: open one with "
+            'pyproc.Pool("this_file.py") in another program and call the functions from there'
+        )

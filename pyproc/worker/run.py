@@ -1,0 +1,216 @@
+"""A worker's life: hello, import, serve, leave.
+
+What is imported here costs every start of every worker, so nothing is that can wait. The loop
+itself and the common call are C (`csrc/worker`, `csrc/binding/worker_run.c`); `Handlers` is
+where C asks when a call is not common.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # signal itself imports enum
+import faulthandler
+import sys
+
+from pyproc import _worker, errors
+from pyproc.worker import checks, failure, leave, load, logs, registry
+from pyproc.worker.failure import Refusal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn, TextIO
+
+_EXIT_START, _EXIT_PROTOCOL, _EXIT_USAGE = 1, 70, 2
+_SHOWN_MAX = 12
+_FAILURE_MAX = 1024 * 1024
+
+
+class Handlers:
+    """The slow paths of a call. Exceptions become the call's failure."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+
+    def unknown(self, name: str) -> NoReturn:
+        """No function has that name."""
+        shown = ", ".join(self.names[:_SHOWN_MAX])
+        more = ", ..." if len(self.names) > _SHOWN_MAX else ""
+        text = f"no function {name!r} is exposed; there are: {shown}{more}"
+        raise Refusal(errors.KIND_UNKNOWN, "pyproc.UnknownFunction", text)
+
+    def decode(self, payload: bytes, codec: int) -> tuple[object, ...]:
+        """The values of a payload that C could not read."""
+        from pyproc import codec as codecs
+
+        try:
+            if codec == codecs.PICKLE:
+                values = load.unpickle("the arguments", payload)
+            else:
+                values = codecs.decode_trusted(payload, codec)
+        except errors.CodecError as error:
+            raise _codec_refusal(error) from None
+        if not isinstance(values, list | tuple):
+            raise _codec_refusal(errors.CodecError("the arguments are no array", "arguments"))
+        return tuple(values)
+
+    def encode(self, plan: checks.Plan, value: object) -> tuple[bytes, int]:
+        """The payload of a result that is not plain."""
+        from pyproc import codec as codecs
+
+        if type(value).__name__ in ("coroutine", "generator", "async_generator"):
+            value = plan.result(value)
+        try:
+            return codecs.encode_value(value)
+        except errors.CodecError as error:
+            raise _codec_refusal(error) from None
+
+    def too_large(self, size: int, limit: int) -> NoReturn:
+        """A result is over the limit."""
+        raise Refusal(
+            errors.KIND_TOO_LARGE,
+            "pyproc.ResultTooLarge",
+            f"the result takes {size} bytes, at most {limit} may be sent: see Limits(result_size=)",
+            "result",
+        )
+
+    def bad_chunk(self, found: int, said: int) -> NoReturn:
+        """A chunk's payload is not what its call says."""
+        text = f"the chunk has {found} items, its call says {said}"
+        raise _codec_refusal(errors.CodecError(text, "items"))
+
+    def failure(self, raised: BaseException) -> failure.Described:
+        """A failed call."""
+        return failure.describe(raised)
+
+    def item(self, raised: BaseException) -> bytes:
+        """A failed item of a chunk."""
+        return failure.pack_item(raised)
+
+
+def _codec_refusal(error: errors.CodecError) -> Refusal:
+    return Refusal(errors.KIND_CODEC, "pyproc.CodecError", str(error), error.path)
+
+
+def main() -> NoReturn:
+    """Runs the worker to its end. Does not return."""
+    code = _EXIT_USAGE
+    try:
+        worker = _worker.Worker()
+    except OSError as error:
+        _say(f"this program is started by a pool, which gives it descriptors 3 to 7 ({error})")
+    else:
+        faulthandler.enable(worker.crash_fd(), all_threads=True)
+        code = _live(worker)
+    leave.leave(code)
+    raise AssertionError("leave() has returned")
+
+
+def _live(worker: _worker.Worker) -> int:
+    """The exit code."""
+    try:
+        _settle()
+        hello = worker.hello()
+        functions = _start(worker, hello)
+        if functions is None:
+            return _EXIT_START
+        worker.serve(functions, Handlers(sorted(functions)))
+        return 0
+    except SystemExit as request:  # from a user's signal handler while no call ran
+        return request.code if isinstance(request.code, int) else int(request.code is not None)
+    except ConnectionError:
+        return 0  # the host is gone; there is nobody to tell
+    except OSError as error:
+        _say(str(error.strerror))
+        return _EXIT_PROTOCOL
+
+
+def _say(text: str) -> None:
+    print(f"pyproc worker: {text}", file=sys.stderr)
+
+
+def _settle() -> None:
+    """Makes the process look like one in which only the application runs."""
+    # ^C reaches the whole group; the host decides. A handler, since children must not inherit it.
+    _signal.signal(_signal.SIGINT, lambda *_: None)
+    for stream in (sys.stdout, sys.stderr):
+        _set_up_stream(stream)
+    sys.argv[:] = [""]
+    sys.modules["__main__"] = type(sys)("__main__")
+    sys.modules["__main__"].__dict__["__builtins__"] = sys.modules["builtins"]
+    registry.serving = True
+
+
+def _set_up_stream(stream: TextIO | None) -> None:
+    """The host reads lines of utf-8, as soon as they are there."""
+    if stream is not None:
+        stream.reconfigure(  # type: ignore[attr-defined]
+            encoding="utf-8", errors="backslashreplace", line_buffering=True
+        )
+
+
+def _start(worker: _worker.Worker, hello: tuple[Any, ...]) -> dict[str, tuple[Any, ...]] | None:
+    """Imports the application and tells the host. None when that failed."""
+    version, max_frame, _, kind, target, file, sources, path, *expected = hello
+    failure.total_max = min(_FAILURE_MAX, max_frame // 2)
+    try:
+        _check_interpreter(version, *expected)
+        if path:
+            sys.path[:] = path
+        functions, hooks = load.load(kind, target, file, sources)
+        logs.watch(worker)
+        _run_hooks(hooks)
+        plans = {name: checks.Plan(name, function) for name, function in functions.items()}
+        entries = {name: plan.entry() for name, plan in plans.items()}
+        signatures = [_signature(name, plan) for name, plan in plans.items()]
+    except BaseException as raised:  # whatever an application does while it is imported
+        worker.fail(failure.describe(_explain(raised), errors.KIND_START))
+        return None
+    worker.ready(signatures, *(text.encode() for text in _interpreter()))
+    return entries
+
+
+def _signature(name: str, plan: checks.Plan) -> tuple[bytes, bytes]:
+    return name.encode(), failure.as_text(checks.signature_of(plan), 4096)
+
+
+def _run_hooks(hooks: Any) -> None:
+    for hook in hooks:
+        returned = hook()
+        if type(returned).__name__ == "coroutine":
+            from pyproc.worker.tasks import run_coroutine
+
+            run_coroutine(returned)
+
+
+def _explain(raised: BaseException) -> BaseException:
+    """An application that leaves while it is imported raises SystemExit, which says too little."""
+    if not isinstance(raised, SystemExit):
+        return raised
+    refusal = load.refuse(
+        f"the application called sys.exit({raised.code!r}) while it was imported or started: "
+        f'put what runs a script below `if __name__ == "__main__":`'
+    )
+    refusal.__cause__ = raised
+    return refusal
+
+
+def _interpreter() -> tuple[str, str, str]:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return version, sys.prefix, sys.base_prefix
+
+
+def _check_interpreter(protocol: int, prefix: str, base_prefix: str, version: str) -> None:
+    """CPython that cannot read its own library may silently fall back to another one."""
+    if protocol != _worker.PROTOCOL_VERSION:
+        raise load.refuse(
+            f"the host speaks protocol {protocol}, this worker {_worker.PROTOCOL_VERSION}: "
+            f"they are from different versions of pyproc"
+        )
+    own = _interpreter()
+    for what, wanted, found in zip(
+        ("version", "prefix", "base prefix"), (version, prefix, base_prefix), own, strict=True
+    ):
+        if wanted and wanted != found and not found.startswith(f"{wanted}."):
+            raise load.refuse(
+                f"the interpreter fell back: its {what} is {found!r}, the host asked for "
+                f"{wanted!r}. Can the worker's user read all of that environment?"
+            )
