@@ -345,7 +345,6 @@ def _restore_scalar(data: bytes) -> Any:
 
 
 _RESTORERS: dict[int, Callable[[bytes], Any]] = {
-    FAILURE: ItemFailure,
     BIG_INT: _restore_big_int,
     DECIMAL: _restore_decimal,
     UUID: _restore_uuid,
@@ -377,4 +376,6 @@ def restore_hostile(code: int, data: memoryview, decode: Callable[[memoryview], 
         return set(decode(data))
     if code == FROZENSET:
         return frozenset(decode(data))
+    if code == FAILURE:  # the scan lets it stand where it may only
+        return ItemFailure(bytes(data))
     return restore(code, bytes(data))

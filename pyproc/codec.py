@@ -196,8 +196,12 @@ def decode_failure(payload: bytes) -> tuple[int, str, list[Node]]:
     import msgspec
 
     node = tuple[int, int, str, str, str, bytes, bytes, tuple[str, ...], bool]
-    failure = convert(decode_value(payload, MSGPACK), tuple[int, str, list[node]], "failure")
-    kind, path, nodes = msgspec.convert(failure, tuple[int, str, list[node]])
+    try:
+        kind, path, nodes = msgspec.convert(
+            decode_value(payload, MSGPACK), tuple[int, str, list[node]], builtin_types=_BINARY
+        )
+    except msgspec.ValidationError as error:
+        raise CodecError(str(error)) from None
     if not nodes or not 1 <= kind <= 5 or nodes[0][0] != 0:
         raise CodecError("its first node is no root")
     for at, (relation, parent, *_rest) in enumerate(nodes):

@@ -24,6 +24,9 @@ from pyproc import codec
 
 PACKAGE = Path(codec.__file__).resolve().parent
 MAIN = PACKAGE / "worker" / "__main__.py"
+#: The test applications, and the one that most tests use.
+APPS = Path(__file__).resolve().parent / "unit" / "apps"
+APP = "worker_app:app"
 #: Seconds that any answer may take.
 DEADLINE = 60.0
 CONTROL_SIZE, STATUS_SIZE, AREA_AT = 4096, 256 * 1024, 32
@@ -308,6 +311,12 @@ class Child:
     def crash_text(self) -> str:
         """What the fault handler wrote."""
         return os.pread(self.crash_fd, 65536, 0).decode()
+
+
+def open_app(child: Child, target: str = APP, **options: Any) -> None:
+    """Hello for one of the test applications, which must be welcome."""
+    kind, fields = child.hello(ATTRIBUTE, target, path=[str(APPS), *sys.path], **options)
+    assert kind == HELLO_REPLY, [Node(node).message for node in fields[3]]
 
 
 def until_the_end(child: Child) -> Iterator[tuple[int, dict[int, list[Any]]]]:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,23 +10,6 @@ import wire
 from wire import Child
 
 from pyproc import codec, errors
-
-APPS = Path(__file__).resolve().parent / "apps"
-TARGET = "worker_app:app"
-
-
-def open_app(child: Child, target: str = TARGET, **options: Any) -> None:
-    """Hello for one of the apps, which must be welcome."""
-    kind, fields = child.hello(wire.ATTRIBUTE, target, path=[str(APPS), *sys.path], **options)
-    assert kind == wire.HELLO_REPLY, [wire.Node(node).message for node in fields[3]]
-
-
-@pytest.fixture
-def child() -> Iterator[Child]:
-    """A worker that has imported the app."""
-    with Child() as started:
-        open_app(started)
-        yield started
 
 
 def test_values_and_keywords_reach_the_function(child: Child) -> None:
@@ -149,7 +129,7 @@ def test_a_generator_function_says_that_calls_do_not_stream(child: Child) -> Non
 
 def test_a_result_over_the_limit_names_both_sizes() -> None:
     with Child() as child:
-        open_app(child, max_result=1000)
+        wire.open_app(child, max_result=1000)
         assert child.result("big", 998 - 2) == b"x" * 996
         kind, nodes = child.failure("big", 2000)
         assert kind == errors.KIND_TOO_LARGE

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,23 +10,6 @@ import wire
 from wire import Child
 
 from pyproc import codec, errors
-
-APPS = Path(__file__).resolve().parent / "apps"
-TARGET = "worker_app:app"
-
-
-def open_app(child: Child, target: str = TARGET, **options: Any) -> None:
-    """Hello for one of the apps, which must be welcome."""
-    kind, fields = child.hello(wire.ATTRIBUTE, target, path=[str(APPS), *sys.path], **options)
-    assert kind == wire.HELLO_REPLY, [wire.Node(node).message for node in fields[3]]
-
-
-@pytest.fixture
-def child() -> Iterator[Child]:
-    """A worker that has imported the app."""
-    with Child() as started:
-        open_app(started)
-        yield started
 
 
 def send_chunk(child: Child, function: str, items: list[Any]) -> int:
@@ -62,7 +42,7 @@ def test_failed_items_stand_between_the_others(child: Child) -> None:
     assert answers[0] == (0,)
     assert answers[2] == (2,)
     raised: Any = answers[3].exception("fail_odd")
-    assert type(raised) is ValueError
+    assert type(raised).__name__ == "ValueError"
     assert raised.args == (3,)
     assert "fail_odd" in raised.remote_traceback
 
@@ -74,7 +54,7 @@ def test_items_larger_than_the_area_and_many_of_them_come_as_parts(child: Child)
 
 def test_an_item_that_does_not_fit_its_annotation_or_the_limit_fails_alone() -> None:
     with Child() as child:
-        open_app(child, max_result=10_000)
+        wire.open_app(child, max_result=10_000)
         answers = run_chunk(child, "sized", [1, "x", 20_000, 2])
         assert (answers[0], answers[3]) == (b"x", b"xx")
         assert isinstance(answers[1].exception(), errors.ValidationError)

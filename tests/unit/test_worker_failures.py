@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,16 +11,12 @@ from wire import Child
 
 from pyproc import codec, errors
 
-APPS = Path(__file__).resolve().parent / "apps"
-
 
 @pytest.fixture(scope="module")
 def child() -> Iterator[Child]:
     """One worker for all: that it goes on is part of each test."""
     with Child() as started:
-        path = [str(APPS), *sys.path]
-        kind, _ = started.hello(wire.ATTRIBUTE, "failing_app:app", path=path)
-        assert kind == wire.HELLO_REPLY
+        wire.open_app(started, "failing_app:app")
         yield started
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 import wire
@@ -15,30 +12,12 @@ from wire import Child
 
 from pyproc import codec, errors
 
-APPS = Path(__file__).resolve().parent / "apps"
-TARGET = "worker_app:app"
-
-
-def open_app(child: Child, target: str = TARGET, **options: Any) -> None:
-    """Hello for one of the apps, which must be welcome."""
-    kind, fields = child.hello(wire.ATTRIBUTE, target, path=[str(APPS), *sys.path], **options)
-    assert kind == wire.HELLO_REPLY, [wire.Node(node).message for node in fields[3]]
-
-
-@pytest.fixture
-def child() -> Iterator[Child]:
-    """A worker that has imported the app."""
-    with Child() as started:
-        open_app(started)
-        yield started
-
-
 # ---- hello and goodbye ----
 
 
 def test_hello_is_answered_with_the_interpreter_and_the_functions() -> None:
     with Child() as child:
-        kind, fields = child.hello(wire.ATTRIBUTE, TARGET, path=[str(APPS), *sys.path])
+        kind, fields = child.hello(wire.ATTRIBUTE, wire.APP, path=[str(wire.APPS), *sys.path])
         infos = [wire.unpack(info) for info in fields[5]]
         signatures = {wire.one(i, 1).decode(): wire.one(i, 2).decode() for i in infos}
         assert kind == wire.HELLO_REPLY
@@ -53,7 +32,7 @@ def test_goodbye_and_the_hosts_end_both_end_the_worker_with_code_0(child: Child)
     child.send(wire.GOODBYE, {})
     assert child.wait() == 0
     with Child() as other:
-        open_app(other)
+        wire.open_app(other)
         other.call.close()
         assert other.wait() == 0
 
@@ -64,7 +43,7 @@ def test_start_hooks_have_run_once_before_the_first_call(child: Child) -> None:
 
 def test_the_worker_of_a_simple_app_imports_nothing_heavy() -> None:
     with Child() as child:
-        open_app(child, "light_app:app")
+        wire.open_app(child, "light_app:app")
         assert child.result("add", 1, b=2) == 3
         assert child.result("heavy_modules") == []
 
@@ -73,7 +52,7 @@ def test_user_code_sees_neither_our_bootstrap_nor_our_path(child: Child) -> None
     names, argv, first = child.result("main_names")
     assert "_start" not in names
     assert argv == [""]
-    assert first == str(APPS)
+    assert first == str(wire.APPS)
 
 
 def test_ping_is_answered(child: Child) -> None:
@@ -165,7 +144,7 @@ def test_exit_handlers_run_and_a_forgotten_thread_does_not_hold_the_worker(child
     assert child.wait() == 0
     assert child.output() == "bye\n"
     with Child() as other:
-        open_app(other)
+        wire.open_app(other)
         other.result("leave_thread", 3600.0)
         other.send(wire.GOODBYE, {})
         assert other.wait() == 0

@@ -1,0 +1,82 @@
+"""pyproc: Python functions in isolated worker processes; a crash, hang or leak costs one call.
+
+Names are looked up when they are first used: importing this package costs a worker nothing.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyproc.config import Limits as Limits
+    from pyproc.config import Timeouts as Timeouts
+    from pyproc.errors import CodecError as CodecError
+    from pyproc.errors import Error as Error
+    from pyproc.errors import PoolClosed as PoolClosed
+    from pyproc.errors import ProtocolError as ProtocolError
+    from pyproc.errors import QueueFull as QueueFull
+    from pyproc.errors import RemoteError as RemoteError
+    from pyproc.errors import ResultTooLarge as ResultTooLarge
+    from pyproc.errors import TaskKilled as TaskKilled
+    from pyproc.errors import TaskTimeout as TaskTimeout
+    from pyproc.errors import UnknownFunction as UnknownFunction
+    from pyproc.errors import ValidationError as ValidationError
+    from pyproc.errors import WorkerCrashed as WorkerCrashed
+    from pyproc.errors import WorkerDied as WorkerDied
+    from pyproc.errors import WorkerExited as WorkerExited
+    from pyproc.errors import WorkerKilled as WorkerKilled
+    from pyproc.errors import WorkerStartError as WorkerStartError
+    from pyproc.future import Future as Future
+    from pyproc.pool import Pool as Pool
+    from pyproc.pool import WorkerInfo as WorkerInfo
+    from pyproc.worker.registry import App as App
+    from pyproc.worker.registry import expose as expose
+    from pyproc.worker.registry import run_worker as run_worker
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Limits": "config",
+    "Timeouts": "config",
+    "Future": "future",
+    "Pool": "pool",
+    "WorkerInfo": "pool",
+    "App": "worker.registry",
+    "expose": "worker.registry",
+    "run_worker": "worker.registry",
+    "CodecError": "errors",
+    "Error": "errors",
+    "PoolClosed": "errors",
+    "ProtocolError": "errors",
+    "QueueFull": "errors",
+    "RemoteError": "errors",
+    "ResultTooLarge": "errors",
+    "TaskKilled": "errors",
+    "TaskTimeout": "errors",
+    "UnknownFunction": "errors",
+    "ValidationError": "errors",
+    "WorkerCrashed": "errors",
+    "WorkerDied": "errors",
+    "WorkerExited": "errors",
+    "WorkerKilled": "errors",
+    "WorkerStartError": "errors",
+}
+
+__all__ = [*_HOMES, "get_include"]  # noqa: PLE0604
+
+
+def get_include() -> str:
+    """The directory of pyproc.h, for C hosts."""
+    return f"{__path__[0]}/include"
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'pyproc' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"pyproc.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

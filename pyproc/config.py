@@ -1,0 +1,118 @@
+"""Frozen options of a pool: checked once, before anything starts.
+
+Sizes are bytes, as an int or as text with a binary unit ("64MiB"); times are seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+
+UNLIMITED = 2**64 - 1
+
+# Names of environment variables that reach workers besides the core's allow-list; read at call
+# time, so that the tests of a sanitised build can hand on what its runtime needs.
+ENVIRONMENT_ALLOWED: tuple[str, ...] = ()
+
+_UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+def parse_size(value: object, name: str) -> int:
+    """Bytes of `value`; ValueError or TypeError names the field."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError(f"{name} is a number of bytes or text like '64MiB', not {value!r}")
+    if isinstance(value, str):
+        text = value.strip().upper()
+        digits = text.rstrip("BIKMGT")
+        unit = text[len(digits) :]
+        if not digits.strip().isdigit() or unit not in _UNITS:
+            raise ValueError(f"{name}={value!r}: a size is digits and one of B, KiB, MiB, GiB, TiB")
+        value = int(digits) * _UNITS[unit]
+    if not 0 <= value < UNLIMITED:
+        raise ValueError(f"{name}={value}: a size is at least 0 and below 2**64-1")
+    return value
+
+
+def check_seconds(value: object, name: str) -> None:
+    """Refuses what is neither None nor a number of seconds above 0."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
+    if not value > 0:
+        raise ValueError(f"{name}={value}: a time is above 0 seconds; None means no limit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What each worker may use, by setrlimit(2) with hard = soft; None leaves the host's limit.
+
+    address_space, file_size, stack, core: bytes. open_files: descriptors. result_size: bytes of
+    one result. nice: 0 to 19, added to the host's.
+    """
+
+    address_space: int | str | None = None
+    core: int | str = 0
+    file_size: int | str | None = None
+    open_files: int | None = 1024
+    stack: int | str | None = None
+    result_size: int | str | None = None
+    nice: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "nice":
+                if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 19:
+                    raise ValueError(f"Limits(nice={value!r}): nice is an int from 0 to 19")
+            elif value is not None:
+                parse_size(value, f"Limits.{field.name}")
+        if self.open_files is not None and self.open_files < 16:
+            raise ValueError("Limits(open_files): an interpreter needs at least 16 descriptors")
+        if self.file_size is not None and parse_size(self.file_size, "") < 64 * 1024:
+            raise ValueError(
+                "Limits(file_size): at least 64KiB; the fault handler writes its report in a file"
+            )
+
+    def as_core(self) -> dict[str, int]:
+        """The core's numbers."""
+
+        def size(name: str) -> int:
+            value = getattr(self, name)
+            return UNLIMITED if value is None else parse_size(value, name)
+
+        return {
+            "limit_address_space": size("address_space"),
+            "limit_core": size("core"),
+            "limit_file_size": size("file_size"),
+            "limit_open_files": size("open_files"),
+            "limit_stack": size("stack"),
+            "nice": self.nice,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeouts:
+    """Seconds; None: no limit. start: until a worker is ready. queue: until a call gets a worker.
+    task: how long a call may run before its worker is killed."""
+
+    start: float | None = 30
+    queue: float | None = None
+    task: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check_seconds(getattr(self, field.name), f"Timeouts.{field.name}")
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use: affinity, and the cgroup's quota (rounded up)."""
+    count = len(os.sched_getaffinity(0))
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        if quota != "max":
+            count = min(count, max(1, -(-int(quota) // int(period))))
+    except (OSError, ValueError):
+        pass
+    return max(1, count)
