@@ -111,11 +111,15 @@ def _of_app(app: App) -> dict[str, Any]:
                     "target": f"{app.module}:{name}",
                     "file": _source_of(module),
                 }
-    return {
-        "target_kind": FUNCTIONS,
-        "target": "",
-        "functions": [("", "", "", "", _pickle(app, "the App"))],
-    }
+    if app.start_hooks:
+        raise ValueError(
+            "target: an App with on_start hooks must be importable (not in the main script or a "
+            "notebook): put it in a module"
+        )
+    if not app.functions:
+        raise ValueError("target: the App exposes no function")
+    sources = [(name, *_source(function)[1:]) for name, function in app.functions.items()]
+    return {"target_kind": FUNCTIONS, "target": "", "functions": sources}
 
 
 def _of_functions(functions: list[Callable[..., Any]]) -> dict[str, Any]:

@@ -83,8 +83,8 @@ def run_jobs(pool: Pool, jobs: Iterable[Job], at_once: int) -> Iterator[Row]:
         done, _ = wait(out, return_when=FIRST_COMPLETED)
         for future in done:
             job, start = out.pop(future)
-            seconds, error = time.perf_counter() - start, future.exception()
-            yield Row(job, seconds, None if error else future.result(), error)
+            seconds, failure = time.perf_counter() - start, future.exception()
+            yield Row(job, seconds, None if failure else future.result(), failure)
 
 
 def submit(pool: Pool, job: Job) -> Future[object]:

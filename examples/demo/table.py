@@ -47,11 +47,15 @@ def clean(text: str, length: int = 90) -> str:
     return line if len(line) <= length else line[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
+def signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+
+
 def told(error: BaseException) -> str:
     """An error in one line: its type, and what it knows."""
     name = type(error).__name__
-    if isinstance(error, pyproc.WorkerCrashed) and error.signal in set(signal.Signals):
-        return f"{name}: {signal.Signals(error.signal).name}, worker {error.pid}"
+    if isinstance(error, pyproc.WorkerCrashed) and error.signal is not None:
+        return f"{name}: {signal_name(error.signal)}, worker {error.pid}"
     return clean(f"{name}: {error}" if str(error) else name)
 
 

@@ -36,11 +36,11 @@ def invoice(rng: random.Random, number: int, german: bool, positions: int) -> Ma
         pen.text(430, 720, f"{index + 1} / {len(pages)}")
         y = 690.0
         pen.box(55, y - 4, 485, 16, 0.88)
-        for position, name, count, cents, sum_cents in rows_of_page:
+        for line, name, amount, cents, sum_cents in rows_of_page:
             y -= 17
-            pen.text(60, y, position)
+            pen.text(60, y, line)
             pen.text(90, y, name)
-            pen.right(340, y, count)
+            pen.right(340, y, amount)
             pen.right(430, y, money(cents, decimal))
             pen.right(535, y, money(sum_cents, decimal))
             pen.line(55, y - 4, 540, y - 4, 0.2)
@@ -125,7 +125,7 @@ def price_list(rng: random.Random, pages: int) -> Made:
             pen.line(50, y - 4, 545, y - 4, 0.3)
         for x in (50, 125, 420, 485, 545):
             pen.line(x, 62, x, 783, 0.3)
-        contents = file.add(stream(pen.bytes()))
+        contents = file.add(stream(pen.content()))
         body = b"<</Type/Page/Parent %d 0 R/Contents %d 0 R>>" % (branches[page // 10], contents)
         leaves.append(file.add(body))
     for index, branch in enumerate(branches):
@@ -152,7 +152,7 @@ def form(rng: random.Random) -> Made:
         look = Pen()
         look.text(2, 6, value, 10)
         size = b"/Type/XObject/Subtype/Form/BBox[0 0 330 20]"
-        drawn = book.file.add(stream(look.bytes(), size + book.resources))
+        drawn = book.file.add(stream(look.content(), size + book.resources))
         entries = (utf16_literal(label), utf16_literal(value), y - 6, y + 14, reference(drawn))
         fields.append(
             book.file.add(
@@ -160,9 +160,9 @@ def form(rng: random.Random) -> Made:
                 b"/Rect[150 %d 480 %d]/AP<</N %s>>>>" % entries
             )
         )
-    y = pen.block(60, 520, paragraph(rng, 6))
+    end = pen.block(60, 520, paragraph(rng, 6))
     phrase = "Ort, Datum und Unterschrift"
-    pen.text(60, y - 60, phrase, 9)
+    pen.text(60, end - 60, phrase, 9)
     book.page(pen, entries=b"/Annots" + references(fields))
     book.catalog_entries = b"/AcroForm<</Fields%s>>" % references(fields)
     return book.finish(), 1, phrase
@@ -184,7 +184,7 @@ def contract(rng: random.Random) -> Made:
     pen = Pen()
     pen.text(60, 790, f"§ 2 {phrase}", 13, "F2")
     pen.block(60, 750, sentence(rng))
-    contents = book.file.add(stream(pen.bytes()))
+    contents = book.file.add(stream(pen.content()))
     page_body = b"<</Type/Page/Parent %s/MediaBox[0 0 595 842]/Contents %s%s>>"
     page_body %= (reference(book.tree), reference(contents), book.resources)
     changed = {contents: book.file.bodies[contents], book.pages[1]: page_body}

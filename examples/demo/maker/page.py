@@ -55,7 +55,7 @@ class Pen:
     def box(self, x: float, y: float, width: float, height: float, gray: float) -> None:
         self.raw(f"q {gray} g {x:.1f} {y:.1f} {width:.1f} {height:.1f} re f Q")
 
-    def bytes(self) -> bytes:
+    def content(self) -> bytes:
         return b"\n".join(self.parts)
 
     def _show(self, x: float, y: float, operator: bytes, size: float, font: str) -> None:
@@ -93,7 +93,7 @@ class Book:
         encoding: str = "flate",
         entries: bytes = b"",
     ) -> int:
-        contents = self.file.add(stream(pen.bytes(), encoding=encoding))
+        contents = self.file.add(stream(pen.content(), encoding=encoding))
         if rotate:
             entries += b"/Rotate %d" % rotate
         number = self.file.add(

@@ -72,7 +72,7 @@ def slides(rng: random.Random, count: int) -> Made:
     frame.raw("q 0.1 0.3 0.55 rg 0 555 842 40 re f Q")
     frame.text(30, 18, "Quillfeather Ltd., internal", 9)
     entries = b"/Type/XObject/Subtype/Form/BBox[0 0 842 595]" + book.resources
-    form = book.file.add(stream(frame.bytes(), entries))
+    form = book.file.add(stream(frame.content(), entries))
     book.use(other=b"/XObject<</Frame %d 0 R>>" % form)
     for slide in range(1, count + 1):
         pen = Pen()

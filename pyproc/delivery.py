@@ -1,0 +1,93 @@
+"""The delivery thread of a pool: settles futures, forwards what workers print and log.
+
+It waits for the core's queue without the GIL and takes it once a batch. A slow callback of a
+future delays other callbacks of the same pool, never a worker or a deadline.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from pyproc import _core
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_STREAMS = {1: "stdout", 2: "stderr"}
+
+
+class Delivery:
+    """One queue and the thread that empties it, started with the first need. Any thread."""
+
+    def __init__(self) -> None:
+        self.queue = _core.Queue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Starts the thread unless it runs."""
+        if self._thread is not None:
+            return
+        with self._lock:
+            if self._thread is None:
+                thread = threading.Thread(
+                    target=_run, args=(self.queue,), name="pyproc-delivery", daemon=True
+                )
+                thread.start()
+                self._thread = thread
+
+    def stop(self) -> None:
+        """Ends the thread when everything that waits has been delivered."""
+        self.queue.close()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+
+def _run(queue: _core.Queue) -> None:
+    while (items := queue.wait()) is not None:
+        for item in items:
+            deliver(item)
+        del items
+
+
+def deliver(item: tuple[Any, ...]) -> None:
+    """Gives one item of a queue to whom it belongs; nothing it meets ends the thread."""
+    try:
+        if item[0] == 0:
+            token: Callable[..., None] = item[1]
+            token(item[2], item[3], item[4], item[5])
+        elif item[0] == 1:
+            _write(item[2], item[3])
+        else:
+            _log(item)
+    except Exception:
+        logging.getLogger("pyproc").exception("a callback of a future failed")
+
+
+def _write(stream: int, text: str) -> None:
+    file = getattr(sys, _STREAMS[stream], None)
+    if file is None:
+        return
+    try:
+        file.write(text)
+        file.flush()
+    except (OSError, ValueError):
+        pass  # the host's stream is closed: there is nowhere to show it
+
+
+def _log(item: tuple[Any, ...]) -> None:
+    _, worker, call, level, created, name, message, exception, _, _ = item
+    logger = logging.getLogger(name or "root")
+    if not logger.isEnabledFor(level):
+        return
+    text = f"{message}\n{exception}" if exception else message
+    record = logger.makeRecord(
+        logger.name, level, "(worker)", 0, text, (), None, None,
+        {"pyproc_worker": worker, "pyproc_call": call},
+    )  # fmt: skip
+    record.created = created
+    logger.handle(record)

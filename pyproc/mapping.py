@@ -1,0 +1,321 @@
+"""map: items in chunks through the pool, lazily, each item with an end of its own.
+
+Chunks are queued calls; their ends come from the delivery thread through a SimpleQueue and are
+looked at on the thread that iterates. A worker's death costs the one item it was at: answers
+made before it are kept, the items behind it go into a new chunk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+
+from pyproc.codec import convert, decode_many, encode_items
+from pyproc.errors import (
+    CodecError,
+    ItemFailure,
+    ProtocolError,
+    ResultTooLarge,
+    TaskKilled,
+    TaskTimeout,
+    WorkerDied,
+)
+
+if TYPE_CHECKING:
+    from pyproc.pool import Calls
+
+CHUNK_SECONDS = 0.010  # an auto chunk should take about this long
+CHUNK_MAX = 4096
+#: Ends that concern the item a worker was at; every other end concerns the whole chunk.
+_ONE_ITEM = (WorkerDied, TaskKilled, ProtocolError, ResultTooLarge)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of one map."""
+
+    buffersize: int | None
+    chunksize: int | Literal["auto"]
+    ordered: bool
+    return_exceptions: bool
+    progress: Callable[[int, int | None], object] | bool | str | None
+    timeout: float | None
+
+    def check(self) -> None:
+        """Refuses what cannot be meant, naming the option."""
+        from pyproc.config import check_seconds
+
+        if self.buffersize is not None and (
+            not isinstance(self.buffersize, int) or self.buffersize < 1
+        ):
+            raise ValueError(f"buffersize={self.buffersize!r}: 1 or more, or None, is needed")
+        if self.chunksize != "auto" and (
+            not isinstance(self.chunksize, int) or not 1 <= self.chunksize <= 1_000_000
+        ):
+            raise ValueError(f"chunksize={self.chunksize!r}: 1 to 1000000, or 'auto', is needed")
+        if not (
+            self.progress in (None, True, False, "tqdm", "rich") or callable(self.progress)
+        ):
+            raise ValueError(f"progress={self.progress!r}: True, 'tqdm', 'rich' or a function")
+        check_seconds(self.timeout, "timeout")
+
+
+class _Chunk:
+    """Items that travel together. The iterating thread's, but for the call's end."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+        self.ready: deque[Any] = deque()  # results and exceptions of the first items
+        self.left = len(items)  # items without an end
+        self.sent = 0.0
+        self.id = 0
+
+
+class Mapping(Iterator[Any]):
+    """The iterator that `Pool.map` answers. One thread at a time; close() stops the work."""
+
+    def __init__(
+        self, calls: Calls, function: str, iterable: Iterable[Any], options: Options
+    ) -> None:
+        self._calls = calls
+        self._function = function
+        self._source = iter(iterable)
+        self._options = options
+        self._type = calls._result_type(function)
+        self._ends: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+        self._chunks: deque[_Chunk] = deque()  # in order of their items
+        self._waiting: dict[int, tuple[_Chunk, list[Any]]] = {}
+        self._serial = itertools.count()
+        self._total = _length(iterable)
+        self._read = self._done = self._out = 0
+        self._exhausted = False
+        self._item_seconds: float | None = None
+        self._report, self._finish = _reporter(options.progress, self._total)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            value = self._next()
+        except BaseException:
+            self.close()
+            raise
+        if isinstance(value, _Failed):
+            if self._options.return_exceptions:
+                return value.exception
+            if not self._chunks and self._exhausted:
+                self.close()
+            raise value.exception
+        return value
+
+    def close(self) -> None:
+        """Stops reading input and ends what is under way."""
+        self._exhausted = True
+        waiting, self._waiting = self._waiting, {}
+        for chunk, _ in waiting.values():
+            self._calls._core.cancel(chunk.id, True)
+        self._chunks.clear()
+        self._finish()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            if self._waiting:
+                self.close()
+
+    def _next(self) -> Any:
+        deadline = None
+        if self._options.timeout is not None:
+            deadline = time.monotonic() + self._options.timeout
+        while True:
+            chunk = self._first_ready()
+            if chunk is not None:
+                return self._take(chunk)
+            self._fill()
+            if not self._chunks:
+                raise StopIteration
+            self._await(deadline)
+
+    def _first_ready(self) -> _Chunk | None:
+        if self._options.ordered:
+            return self._chunks[0] if self._chunks and self._chunks[0].ready else None
+        return next((chunk for chunk in self._chunks if chunk.ready), None)
+
+    def _take(self, chunk: _Chunk) -> Any:
+        value = chunk.ready.popleft()
+        self._out -= 1
+        if not chunk.ready and not chunk.left:
+            self._chunks.remove(chunk)
+        self._done += 1
+        if self._report is not None:
+            self._report(self._done, self._total)
+        if not chunk.ready:
+            self._fill()
+        return value
+
+    # ---- sending ----
+
+    def _ahead(self) -> int:
+        return 4 * self._calls._pool._most
+
+    def _fill(self) -> None:
+        while not self._exhausted and len(self._waiting) < self._ahead():
+            size = self._size()
+            if size < 1:
+                return
+            items = list(itertools.islice(self._source, size))
+            if len(items) < size:
+                self._exhausted = True
+            if not items:
+                return
+            self._read += len(items)
+            self._out += len(items)
+            chunk = _Chunk(items)
+            self._chunks.append(chunk)
+            self._send(chunk, items)
+
+    def _size(self) -> int:
+        """Items of the next chunk; 0 when enough of them are out."""
+        size = self._options.chunksize
+        if self._has_deadline():
+            size = 1  # the time limit is an item's, not a chunk's
+        elif size == "auto":
+            size = self._auto_size()
+        if self._options.buffersize is not None:
+            size = min(size, self._options.buffersize - self._out)
+        elif self._out >= 4 * CHUNK_MAX * self._calls._pool._most:
+            return 0
+        return size
+
+    def _has_deadline(self) -> bool:
+        run = self._calls._run
+        return self._calls._pool._task_timeout is not None if run is False else run is not None
+
+    def _auto_size(self) -> int:
+        if self._item_seconds is None:
+            return 1
+        size = int(CHUNK_SECONDS / max(self._item_seconds, 1e-9))
+        if self._total is not None:
+            left = self._total - self._read
+            size = min(size, -(-left // (2 * self._calls._pool._most)))
+        return max(1, min(size, CHUNK_MAX))
+
+    def _send(self, chunk: _Chunk, items: list[Any]) -> None:
+        try:
+            payload, codec = encode_items(items)
+        except CodecError as error:
+            if len(items) == 1:
+                self._settle(chunk, [_Failed(error)])
+            else:
+                for item in items:
+                    self._send(chunk, [item]) if len(items) > 1 else None
+            return
+        serial = next(self._serial)
+        self._waiting[serial] = (chunk, items)
+        chunk.sent = time.perf_counter()
+        ends = self._ends
+        try:
+            chunk.id = self._calls.submit_raw(
+                self._function, payload, codec, len(items), lambda *end: ends.put((serial, *end))
+            )
+        except BaseException:
+            self._waiting.pop(serial, None)
+            raise
+
+    # ---- ends ----
+
+    def _await(self, deadline: float | None) -> None:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            end = self._ends.get(timeout=left)
+        except queue.Empty:
+            raise TimeoutError(f"no result of {self._function!r} came in time") from None
+        self._end(*end)
+        while not self._ends.empty():
+            self._end(*self._ends.get())
+
+    def _end(
+        self, serial: int, exception: BaseException | None, codec: int, payload: bytes, count: int
+    ) -> None:
+        entry = self._waiting.pop(serial, None)
+        if entry is None:
+            return  # of a map that was closed
+        chunk, items = entry
+        values = [self._value(v) for v in decode_many(payload, codec, count)] if count else []
+        if exception is None:
+            spent = (time.perf_counter() - chunk.sent) / max(1, len(items))
+            before = self._item_seconds
+            self._item_seconds = spent if before is None else min(before, (before + spent) / 2)
+            self._settle(chunk, values)
+            return
+        rest = items[len(values) :]
+        timed_out = isinstance(exception, TaskTimeout) and exception.stage == "run"
+        if isinstance(exception, _ONE_ITEM) or timed_out:
+            values.append(_Failed(exception))
+            rest = rest[1:]
+            self._settle(chunk, values)
+            if rest:
+                self._send(chunk, rest)
+        else:
+            self._settle(chunk, values + [_Failed(exception)] * len(rest))
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, ItemFailure):
+            return _Failed(value.exception())
+        if self._type is None:
+            return value
+        try:
+            return convert(value, self._type, "result")
+        except Exception as error:
+            return _Failed(error)
+
+    def _settle(self, chunk: _Chunk, values: list[Any]) -> None:
+        chunk.ready.extend(values)
+        chunk.left -= len(values)
+
+
+@dataclass(frozen=True)
+class _Failed:
+    exception: BaseException
+
+
+def _length(iterable: object) -> int | None:
+    try:
+        return len(iterable)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def result_hint(function: Any) -> object:
+    """The result annotation of a function that the host holds; None when there is none to use."""
+    try:
+        hint = get_type_hints(function).get("return")
+    except Exception:
+        return None  # it names something that is not there: the plain value is the answer
+    return None if hint is None or hint is type(None) else hint
+
+
+def _reporter(
+    progress: Callable[[int, int | None], object] | bool | str | None, total: int | None
+) -> tuple[Callable[[int, int | None], object] | None, Callable[[], None]]:
+    if progress is None or progress is False:
+        return None, lambda: None
+    if callable(progress):
+        return progress, lambda: None
+    if progress == "rich":
+        from rich.progress import Progress
+
+        bar = Progress(transient=False)
+        task = bar.add_task("", total=total)
+        bar.start()
+        return lambda done, _: bar.update(task, completed=done), bar.stop
+    from tqdm.auto import tqdm
+
+    line = tqdm(total=total, disable=None)
+    return lambda done, _: line.update(done - line.n), line.close

@@ -1,0 +1,416 @@
+"""Pool: the Python face of the core. Thin: it checks options and converts values.
+
+host code -> Pool -> codec -> _core -> (the core's rooms) -> worker -> user function
+"""
+
+from __future__ import annotations
+
+import atexit
+import math
+import os
+import sys
+import warnings
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pyproc import _core, aio, config, mapping
+from pyproc.codec import decode_value, encode_arguments
+from pyproc.config import Limits, Timeouts
+from pyproc.delivery import Delivery
+from pyproc.errors import PoolClosed
+from pyproc.future import Future
+from pyproc.target import Target, describe, import_path
+
+Output = Literal["forward", "drop"]
+MAX_FRAME = 16 * 2**20
+_open_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """A worker as it was at one moment. age: seconds since its launch."""
+
+    id: int
+    pid: int
+    state: str
+    tasks_done: int
+    age: float
+
+
+class Calls:
+    """The ways to call, with fixed options; what `Pool.options` answers. Any thread."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        run: float | None | Literal[False] = False,
+        queue: float | None | Literal[False] = False,
+        result_type: object = None,
+    ) -> None:
+        self._pool = pool
+        self._core = pool._core
+        self._run = run
+        self._queue = queue
+        self._type = result_type
+
+    def call(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Calls `function` in a worker and answers its result; blocks, ^C works.
+
+        Raises what the function raised (builtin types as themselves, others as RemoteError),
+        ValidationError, CodecError, TaskTimeout, WorkerDied and its kinds, WorkerStartError,
+        ResultTooLarge, ProtocolError, PoolClosed.
+        """
+        payload, codec, keywords = encode_arguments(args, kwargs)
+        reply = self._core.call(function, payload, codec, keywords, self._run, self._queue)
+        if type(reply) is bytes:
+            return decode_value(reply, 1, self._result_type(function))
+        return decode_value(reply[1], reply[0], self._result_type(function))
+
+    def submit(self, function: str, /, *args: Any, **kwargs: Any) -> Future:
+        """Queues a call and answers its Future at once. Raises QueueFull when the queue is."""
+        payload, codec, keywords = encode_arguments(args, kwargs)
+        return self.submit_payload(function, payload, codec, keywords, 0, False)
+
+    def submit_payload(
+        self,
+        function: str,
+        payload: bytes,
+        codec: int,
+        keywords: tuple[str, ...],
+        items: int,
+        wait: bool,
+    ) -> Future:
+        """`submit` for what is encoded already."""
+        delivery = self._pool._delivery
+        delivery.start()
+        future = Future()
+        future._core = self._core
+        future._type = self._result_type(function)
+        future._id = self._core.submit(
+            function, payload, codec, keywords, self._run, self._queue,
+            delivery.queue, future.settle, items, wait,
+        )  # fmt: skip
+        return future
+
+    def submit_raw(
+        self,
+        function: str,
+        payload: bytes,
+        codec: int,
+        items: int,
+        settle: Callable[..., None],
+        queue: _core.Queue | None = None,
+        keywords: tuple[str, ...] = (),
+    ) -> int:
+        """Queues a call whose end is given to `settle(exception, codec, payload, count)`."""
+        delivery = self._pool._delivery
+        if queue is None:
+            delivery.start()
+            queue = delivery.queue
+        return self._core.submit(
+            function, payload, codec, keywords, self._run, self._queue, queue, settle, items, True
+        )
+
+    async def acall(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
+        """`call` for asyncio: cancelling the awaiting task stops the work."""
+        return await aio.call(self, function, args, kwargs)
+
+    def map(
+        self,
+        function: str,
+        iterable: Iterable[Any],
+        /,
+        *,
+        buffersize: int | None = None,
+        chunksize: int | Literal["auto"] = "auto",
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        progress: Callable[[int, int | None], object] | bool | str | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[Any]:
+        """Calls `function(item)` for each item and yields the results, lazily.
+
+        The input is read as results are taken, at most `buffersize` items ahead (None: enough to
+        keep the workers busy), so it may be endless. `chunksize`: items sent at a time. A failed
+        item raises at its place, or is yielded with return_exceptions; the others go on. `timeout`:
+        seconds to wait for one result. `progress`: called with (done, total or None), True for tqdm
+        or "rich".
+        """
+        options = mapping.Options(
+            buffersize, chunksize, ordered, return_exceptions, progress, timeout
+        )
+        options.check()
+        return mapping.Mapping(self, function, iterable, options)
+
+    async def amap(
+        self, function: str, iterable: Iterable[Any], /, *, buffersize: int = 64
+    ) -> AsyncIterator[Any]:
+        """`map` for asyncio, in order; leaving it early stops the work."""
+        async for value in aio.map_ordered(self, function, iterable, buffersize):
+            yield value
+
+    def _result_type(self, function: str) -> object:
+        return self._type
+
+
+class Pool(Calls):
+    """Worker processes that run the functions of `target`.
+
+    `target`: "module:attribute", a path to a .py file, a module, an App or a list of functions.
+    workers: how many at most (default: usable CPUs); or min_workers and max_workers. python: another
+    interpreter. path: sys.path of the workers instead of the host's. env: variables added to the
+    scrubbed environment. cwd: their directory. max_queue, max_queue_bytes: what may wait.
+    output: "forward" shows what workers print in the host's sys.stdout and sys.stderr; "drop".
+
+    Opening waits until one worker is ready; raises WorkerStartError with the application's own
+    traceback, ValueError or TypeError for options. Any thread may call; after a fork the child's
+    copy raises PoolClosed. A pool left open is killed, with a ResourceWarning.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        workers: int | None = None,
+        min_workers: int | None = None,
+        max_workers: int | None = None,
+        python: str | os.PathLike[str] | None = None,
+        path: Iterable[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        max_queue: int | None = None,
+        max_queue_bytes: int | str | None = "256MiB",
+        limits: Limits | None = None,
+        timeouts: Timeouts | None = None,
+        output: Output = "forward",
+    ) -> None:
+        self._closed = True  # until it is open
+        least, most = _worker_counts(workers, min_workers, max_workers)
+        self._delivery = Delivery()
+        options = {
+            **describe(target),
+            **_interpreter(python, path),
+            **(limits or Limits()).as_core(),
+            **_timeouts(timeouts or Timeouts()),
+            **_queue_limits(max_queue, max_queue_bytes),
+            "min_workers": least,
+            "max_workers": most,
+            "max_frame": MAX_FRAME,
+            "max_result": _max_result(limits or Limits()),
+            "package": os.path.dirname(os.path.abspath(__file__)),
+            "env": _environment(env),
+            "env_pass": list(config.ENVIRONMENT_ALLOWED),
+            "cwd": None if cwd is None else os.path.abspath(os.fspath(cwd)),
+        }
+        if output not in ("forward", "drop"):
+            raise ValueError(f"output={output!r}: 'forward' or 'drop' is needed")
+        if options["cwd"] is not None and not os.path.isdir(options["cwd"]):
+            raise FileNotFoundError(f"cwd={os.fspath(cwd)!r}: there is no such directory")
+        if output == "forward":
+            options["events"] = self._delivery.queue
+            self._delivery.start()
+        self._most = most
+        self._task_timeout = (timeouts or Timeouts()).task
+        self._owner = os.getpid()
+        self._host_types = _host_types(target)
+        try:
+            core = _core.Pool(**options)
+        except BaseException:
+            self._delivery.stop()
+            raise
+        self._core = core
+        super().__init__(self)
+        self._closed = False
+        _open_pools.add(self)
+
+    def options(
+        self,
+        *,
+        timeout: float | None | Literal[False] = False,
+        queue_timeout: float | None | Literal[False] = False,
+        result_type: object = None,
+    ) -> Calls:
+        """The same calls with other options: timeout, queue_timeout in seconds (None: no limit),
+        result_type: a type that msgspec turns the result into, on the host."""
+        if timeout is not False:
+            config.check_seconds(timeout, "timeout")
+        if queue_timeout is not False:
+            config.check_seconds(queue_timeout, "queue_timeout")
+        return Calls(self, timeout, queue_timeout, result_type)
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the pool was opened, and how many workers and calls there are now."""
+        return self._core.stats()
+
+    def workers(self) -> list[WorkerInfo]:
+        """The living workers."""
+        return [WorkerInfo(*fields) for fields in self._core.workers()]
+
+    def functions(self) -> dict[str, str]:
+        """The functions that the workers expose, with their signatures."""
+        return self._core.functions()
+
+    def resize(self, workers: int) -> None:
+        """From now on at most that many workers; surplus ones leave when they are idle."""
+        least, most = _worker_counts(workers, None, None)
+        self._core.resize(least, most)
+        self._most = most
+
+    def close(self, timeout: float | None = None) -> None:
+        """Refuses new calls, lets the admitted ones end for `timeout` seconds (None: as long as
+        they take), ends the rest with PoolClosed, and waits until every process is gone."""
+        if timeout is not None and not (timeout >= 0 and not math.isnan(timeout)):
+            raise ValueError(f"close(timeout={timeout!r}): 0 seconds or more, or None, is needed")
+        if self._owner != os.getpid():
+            return
+        try:
+            self._core.close(timeout)
+        finally:
+            if not self._closed:
+                self._closed = True
+                _open_pools.discard(self)
+                self._delivery.stop()
+
+    def _result_type(self, function: str) -> object:
+        return self._host_types.get(function)
+
+    def __enter__(self) -> Self:
+        if self._closed:
+            raise PoolClosed("the pool is closed")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(None if kind is None else 0)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        await aio.in_thread(self.close, None if kind is None else 0)
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and self._owner == os.getpid():
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            self._delivery.queue.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<pyproc.Pool {state} max_workers={getattr(self, '_most', '?')}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Pool cannot be pickled: it belongs to the process that opened it")
+
+
+def _worker_counts(
+    workers: int | None, min_workers: int | None, max_workers: int | None
+) -> tuple[int, int]:
+    for name, value in (
+        ("workers", workers), ("min_workers", min_workers), ("max_workers", max_workers)
+    ):  # fmt: skip
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name}={value!r}: an int is needed")
+        if not 1 <= value <= 4096:
+            raise ValueError(f"{name}={value}: from 1 to 4096 workers are possible")
+    if workers is not None and (min_workers is not None or max_workers is not None):
+        raise ValueError("workers= and min_workers=/max_workers= contradict: use one of the two")
+    most = workers or max_workers or max(config.usable_cpus(), min_workers or 1)
+    least = min_workers or 1
+    if least > most:
+        raise ValueError(f"min_workers={least} is more than max_workers={most}")
+    return least, most
+
+
+def _interpreter(
+    python: str | os.PathLike[str] | None, path: Iterable[str] | None
+) -> dict[str, Any]:
+    if isinstance(path, str):
+        raise TypeError("path= is a list of directories, not one string")
+    entries = import_path() if path is None else [os.path.abspath(os.fspath(p)) for p in path]
+    if python is None:
+        return {
+            "python": sys.executable,
+            "path": entries,
+            "prefix": sys.prefix,
+            "base_prefix": sys.base_prefix,
+            "python_version": ".".join(map(str, sys.version_info[:3])),
+        }
+    file = os.path.abspath(os.fspath(python))
+    if not os.access(file, os.X_OK):
+        raise FileNotFoundError(f"python={os.fspath(python)!r}: there is no such executable")
+    return {"python": file, "path": entries if path is not None else []}
+
+
+def _timeouts(timeouts: Timeouts) -> dict[str, float | None]:
+    return {
+        "start_timeout": timeouts.start,
+        "queue_timeout": timeouts.queue,
+        "task_timeout": timeouts.task,
+    }
+
+
+def _queue_limits(max_queue: int | None, max_queue_bytes: int | str | None) -> dict[str, int]:
+    if max_queue is not None and (not isinstance(max_queue, int) or max_queue < 1):
+        raise ValueError(f"max_queue={max_queue!r}: 1 call or more, or None for no limit, is needed")
+    size = 0 if max_queue_bytes is None else config.parse_size(max_queue_bytes, "max_queue_bytes")
+    if max_queue_bytes is not None and size < 1:
+        raise ValueError("max_queue_bytes: 1 byte or more, or None for no limit, is needed")
+    return {"max_queue": max_queue or 0, "max_queue_bytes": size}
+
+
+def _max_result(limits: Limits) -> int:
+    if limits.result_size is None:
+        return MAX_FRAME
+    size = config.parse_size(limits.result_size, "Limits.result_size")
+    if not 1 <= size <= MAX_FRAME:
+        raise ValueError(f"Limits(result_size): from 1 byte to {MAX_FRAME} bytes are possible")
+    return size
+
+
+def _environment(env: Mapping[str, str] | None) -> list[str]:
+    entries = []
+    for name, value in (env or {}).items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"env={{{name!r}: ...}}: names and values are str")
+        if not name or "=" in name or "\0" in name + value:
+            raise ValueError(f"env: {name!r} is no name of a variable, or its value holds a NUL")
+        entries.append(f"{name}={value}")
+    return entries
+
+
+def _host_types(target: Target) -> dict[str, object]:
+    """Result annotations that the host itself holds: of an App or functions that it has."""
+    from pyproc.worker.registry import App
+
+    functions: Mapping[str, Any] = {}
+    if isinstance(target, App):
+        functions = target.functions
+    elif isinstance(target, Iterable) and not isinstance(target, str | os.PathLike):
+        functions = {getattr(item, "__name__", ""): item for item in target}
+    elif callable(target):
+        functions = {getattr(target, "__name__", ""): target}
+    types = {}
+    for name, function in functions.items():
+        hint = mapping.result_hint(function)
+        if hint is not None:
+            types[name] = hint
+    return types
+
+
+def _close_all() -> None:
+    """At exit: nothing of ours may ask for the GIL once the interpreter goes."""
+    for pool in list(_open_pools):
+        warnings.warn(f"unclosed {pool!r}", ResourceWarning, source=pool, stacklevel=2)
+        pool.close(0)
+
+
+def _after_fork() -> None:
+    for pool in list(_open_pools):
+        pool._core.after_fork()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_after_fork)
