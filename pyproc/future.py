@@ -40,7 +40,9 @@ class Future(concurrent.futures.Future[Any]):
             return False
         return self._core.cancel(self._id, True) == 0
 
-    def settle(self, exception: BaseException | None, codec: int, payload: bytes, _count: int) -> None:
+    def settle(
+        self, exception: BaseException | None, codec: int, payload: bytes, _count: int
+    ) -> None:
         """The delivery thread's: takes the end of the call."""
         if not self.set_running_or_notify_cancel():
             return

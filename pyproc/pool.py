@@ -8,23 +8,21 @@ from __future__ import annotations
 import atexit
 import math
 import os
-import sys
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from pyproc import _core, aio, config, mapping
+from pyproc import _core, _options, aio, config, mapping
 from pyproc.codec import decode_value, encode_arguments
 from pyproc.config import Limits, Timeouts
 from pyproc.delivery import Delivery
 from pyproc.errors import PoolClosed
 from pyproc.future import Future
-from pyproc.target import Target, describe, import_path
+from pyproc.target import Target, describe
 
 Output = Literal["forward", "drop"]
-MAX_FRAME = 16 * 2**20
 _open_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
@@ -159,9 +157,10 @@ class Pool(Calls):
     """Worker processes that run the functions of `target`.
 
     `target`: "module:attribute", a path to a .py file, a module, an App or a list of functions.
-    workers: how many at most (default: usable CPUs); or min_workers and max_workers. python: another
-    interpreter. path: sys.path of the workers instead of the host's. env: variables added to the
-    scrubbed environment. cwd: their directory. max_queue, max_queue_bytes: what may wait.
+    workers: how many at most (default: usable CPUs); or min_workers and max_workers.
+    python: another interpreter. path: sys.path of the workers instead of the host's.
+    env: variables added to the scrubbed environment. cwd: their directory.
+    max_queue, max_queue_bytes: what may wait.
     output: "forward" shows what workers print in the host's sys.stdout and sys.stderr; "drop".
 
     Opening waits until one worker is ready; raises WorkerStartError with the application's own
@@ -187,20 +186,20 @@ class Pool(Calls):
         output: Output = "forward",
     ) -> None:
         self._closed = True  # until it is open
-        least, most = _worker_counts(workers, min_workers, max_workers)
+        least, most = _options.worker_counts(workers, min_workers, max_workers)
         self._delivery = Delivery()
         options = {
             **describe(target),
-            **_interpreter(python, path),
+            **_options.interpreter(python, path),
             **(limits or Limits()).as_core(),
-            **_timeouts(timeouts or Timeouts()),
-            **_queue_limits(max_queue, max_queue_bytes),
+            **_options.seconds(timeouts or Timeouts()),
+            **_options.queue_limits(max_queue, max_queue_bytes),
             "min_workers": least,
             "max_workers": most,
-            "max_frame": MAX_FRAME,
-            "max_result": _max_result(limits or Limits()),
+            "max_frame": _options.MAX_FRAME,
+            "max_result": _options.max_result(limits or Limits()),
             "package": os.path.dirname(os.path.abspath(__file__)),
-            "env": _environment(env),
+            "env": _options.environment(env),
             "env_pass": list(config.ENVIRONMENT_ALLOWED),
             "cwd": None if cwd is None else os.path.abspath(os.fspath(cwd)),
         }
@@ -254,7 +253,7 @@ class Pool(Calls):
 
     def resize(self, workers: int) -> None:
         """From now on at most that many workers; surplus ones leave when they are idle."""
-        least, most = _worker_counts(workers, None, None)
+        least, most = _options.worker_counts(workers, None, None)
         self._core.resize(least, most)
         self._most = most
 
@@ -301,84 +300,6 @@ class Pool(Calls):
 
     def __reduce__(self) -> Any:
         raise TypeError("a Pool cannot be pickled: it belongs to the process that opened it")
-
-
-def _worker_counts(
-    workers: int | None, min_workers: int | None, max_workers: int | None
-) -> tuple[int, int]:
-    for name, value in (
-        ("workers", workers), ("min_workers", min_workers), ("max_workers", max_workers)
-    ):  # fmt: skip
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name}={value!r}: an int is needed")
-        if not 1 <= value <= 4096:
-            raise ValueError(f"{name}={value}: from 1 to 4096 workers are possible")
-    if workers is not None and (min_workers is not None or max_workers is not None):
-        raise ValueError("workers= and min_workers=/max_workers= contradict: use one of the two")
-    most = workers or max_workers or max(config.usable_cpus(), min_workers or 1)
-    least = min_workers or 1
-    if least > most:
-        raise ValueError(f"min_workers={least} is more than max_workers={most}")
-    return least, most
-
-
-def _interpreter(
-    python: str | os.PathLike[str] | None, path: Iterable[str] | None
-) -> dict[str, Any]:
-    if isinstance(path, str):
-        raise TypeError("path= is a list of directories, not one string")
-    entries = import_path() if path is None else [os.path.abspath(os.fspath(p)) for p in path]
-    if python is None:
-        return {
-            "python": sys.executable,
-            "path": entries,
-            "prefix": sys.prefix,
-            "base_prefix": sys.base_prefix,
-            "python_version": ".".join(map(str, sys.version_info[:3])),
-        }
-    file = os.path.abspath(os.fspath(python))
-    if not os.access(file, os.X_OK):
-        raise FileNotFoundError(f"python={os.fspath(python)!r}: there is no such executable")
-    return {"python": file, "path": entries if path is not None else []}
-
-
-def _timeouts(timeouts: Timeouts) -> dict[str, float | None]:
-    return {
-        "start_timeout": timeouts.start,
-        "queue_timeout": timeouts.queue,
-        "task_timeout": timeouts.task,
-    }
-
-
-def _queue_limits(max_queue: int | None, max_queue_bytes: int | str | None) -> dict[str, int]:
-    if max_queue is not None and (not isinstance(max_queue, int) or max_queue < 1):
-        raise ValueError(f"max_queue={max_queue!r}: 1 call or more, or None for no limit, is needed")
-    size = 0 if max_queue_bytes is None else config.parse_size(max_queue_bytes, "max_queue_bytes")
-    if max_queue_bytes is not None and size < 1:
-        raise ValueError("max_queue_bytes: 1 byte or more, or None for no limit, is needed")
-    return {"max_queue": max_queue or 0, "max_queue_bytes": size}
-
-
-def _max_result(limits: Limits) -> int:
-    if limits.result_size is None:
-        return MAX_FRAME
-    size = config.parse_size(limits.result_size, "Limits.result_size")
-    if not 1 <= size <= MAX_FRAME:
-        raise ValueError(f"Limits(result_size): from 1 byte to {MAX_FRAME} bytes are possible")
-    return size
-
-
-def _environment(env: Mapping[str, str] | None) -> list[str]:
-    entries = []
-    for name, value in (env or {}).items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"env={{{name!r}: ...}}: names and values are str")
-        if not name or "=" in name or "\0" in name + value:
-            raise ValueError(f"env: {name!r} is no name of a variable, or its value holds a NUL")
-        entries.append(f"{name}={value}")
-    return entries
 
 
 def _host_types(target: Target) -> dict[str, object]:

@@ -221,9 +221,18 @@ class Child:
 
     def log(self) -> dict[int, list[Any]]:
         """The next record of the event channel."""
-        size = int.from_bytes(self.events.recv(4, socket.MSG_WAITALL), "big")
-        fields = unpack(self.events.recv(size, socket.MSG_WAITALL))
-        return unpack(one(fields, LOG))
+        size = int.from_bytes(self._event_bytes(4), "big")
+        return unpack(one(unpack(self._event_bytes(size)), LOG))
+
+    def _event_bytes(self, size: int) -> bytes:
+        # MSG_WAITALL means nothing here: a time limit makes the socket non-blocking.
+        data = b""
+        while len(data) < size:
+            got = self.events.recv(size - len(data))
+            if not got:
+                raise EOFError
+            data += got
+        return data
 
     # ---- what a host does ----
 
@@ -233,7 +242,7 @@ class Child:
         target: str = "",
         *,
         file: str = "",
-        path: Sequence[str] = (),
+        path: Sequence[str] | None = None,
         max_frame: int = 16 * 1024 * 1024,
         max_result: int = 8 * 1024 * 1024,
         functions: Sequence[Mapping[int, Any]] = (),
@@ -241,7 +250,7 @@ class Child:
     ) -> tuple[int, dict[int, list[Any]]]:
         """Sends Hello and answers with the worker's answer."""
         fields: dict[int, Any] = {1: 1, 2: max_frame, 3: max_result, 4: kind, 5: target, 6: file}
-        fields |= {7: list(functions), 8: list(path) or list(sys.path)}
+        fields |= {7: list(functions), 8: list(sys.path if path is None else path)}
         fields |= {9: expected.get("prefix", ""), 10: expected.get("base_prefix", "")}
         self.send(HELLO, fields | {11: expected.get("version", "")})
         return self.receive()

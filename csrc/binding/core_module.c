@@ -6,7 +6,8 @@ static int core_exec(PyObject *module)
 {
     struct core_state *state = PyModule_GetState(module);
 
-    state->pool_type = (PyTypeObject *)(void *)PyType_FromModuleAndSpec(module, &pp_pool_spec, NULL);
+    state->pool_type =
+        (PyTypeObject *)(void *)PyType_FromModuleAndSpec(module, &pp_pool_spec, NULL);
     if (!state->pool_type || PyModule_AddType(module, state->pool_type) < 0)
         return -1;
     state->queue_type =

@@ -116,7 +116,7 @@ struct pyproc_reply {
 PYPROC_API void pyproc_reply_clear(struct pyproc_reply *reply);
 
 struct pyproc_config {
-    const char *python;  /* interpreter to exec; NULL: "python3" of PATH is NOT searched, it is an error */
+    const char *python;  /* interpreter to exec; required, PATH is never searched */
     const char *package; /* directory of the pyproc package; NULL: found beside this library */
     const char *keeper;  /* NULL: <package>/pyproc-keeper */
     const char *cwd;     /* NULL: the host's */

@@ -292,6 +292,6 @@ def test_importing_the_errors_imports_nothing_else() -> None:
     )
     root = errors.__file__.rpartition("/pyproc/")[0]
     done = subprocess.run(
-        [sys.executable, "-I", "-c", script, root], capture_output=True, text=True, check=True
+        [sys.executable, "-I", "-S", "-c", script, root], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -237,25 +236,37 @@ def test_without_a_pools_descriptors_the_program_says_who_starts_it() -> None:
     assert "is started by a pool" in done.stderr
 
 
-def test_another_interpreter_without_pyproc_serves_too(tmp_path: Path) -> None:
-    python = next(
-        (
-            found
-            for name in ("python3.13", "python3.12", "python3.11", "python3")
-            if (found := shutil.which(name, path="/usr/bin:/usr/local/bin"))
-            and os.path.realpath(found) != os.path.realpath(sys.executable)
-        ),
-        None,
+def other_interpreters() -> list[str]:
+    """Every other Python from 3.11 on that this machine has, one of each version."""
+    found: dict[str, str] = {}
+    versions = sorted(Path.home().glob(".pyenv/versions/3.*/bin"))
+    folders = [Path("/usr/bin"), Path("/usr/local/bin"), *versions]
+    for folder in folders:
+        for name in ("python3.11", "python3.12", "python3.13", "python3.14"):
+            place = folder / name
+            if place.exists() and os.path.realpath(place) != os.path.realpath(sys.executable):
+                found.setdefault(name, str(place))
+    return list(found.values())
+
+
+@pytest.mark.parametrize("python", other_interpreters())
+def test_another_interpreter_without_pyproc_serves_too(tmp_path: Path, python: str) -> None:
+    text = (
+        APP
+        + """
+    @app.expose
+    def fail(): raise ValueError("there")
+    @app.expose
+    def double(a: int, *, b: float = 2) -> float: return a * b
+    """
     )
-    if python is None:
-        pytest.skip("there is no other Python 3.11+ on this machine")
-    write(tmp_path, {"mod.py": "import sys\ndef f(a: int) -> str: return sys.prefix\n"})
+    write(tmp_path, {"other_app.py": text})
     with Child(python=python) as child:
-        # Its own sys.path is kept but for the folder: no path is sent.
-        start(child, wire.FILE, str(write_app(tmp_path)), path=[])
-        assert child.result("where")[0] == "other_app"
-
-
-def write_app(folder: Path) -> Path:
-    write(folder, {"other_app.py": APP})
-    return folder / "other_app.py"
+        # No path is sent: the interpreter's own is kept.
+        start(child, wire.FILE, str(tmp_path / "other_app.py"), path=[])
+        assert child.result("where") == ["other_app", str(tmp_path / "other_app.py")]
+        assert child.result("double", 2, b=1.5) == 3.0
+        assert child.failure("double", "2")[0] == errors.KIND_EXCEPTION or child.path
+        kind, nodes = child.failure("fail")
+        assert (kind, nodes[0].message) == (errors.KIND_EXCEPTION, "there")
+        assert "in fail" in nodes[0].traceback

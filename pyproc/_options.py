@@ -1,0 +1,98 @@
+"""Pool's options turned into the core's keys; every refusal names the option and what would do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pyproc import config
+from pyproc.config import Limits, Timeouts
+from pyproc.target import import_path
+
+MAX_FRAME = 16 * 2**20  # bytes; design: below 0x50590000
+
+
+def worker_counts(
+    workers: int | None, min_workers: int | None, max_workers: int | None
+) -> tuple[int, int]:
+    """Least and most workers of the three options."""
+    for name, value in (
+        ("workers", workers), ("min_workers", min_workers), ("max_workers", max_workers)
+    ):  # fmt: skip
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name}={value!r}: an int is needed")
+        if not 1 <= value <= 4096:
+            raise ValueError(f"{name}={value}: from 1 to 4096 workers are possible")
+    if workers is not None and (min_workers is not None or max_workers is not None):
+        raise ValueError("workers= and min_workers=/max_workers= contradict: use one of the two")
+    most = workers or max_workers or max(config.usable_cpus(), min_workers or 1)
+    least = min_workers or 1
+    if least > most:
+        raise ValueError(f"min_workers={least} is more than max_workers={most}")
+    return least, most
+
+
+def interpreter(
+    python: str | os.PathLike[str] | None, path: Iterable[str] | None
+) -> dict[str, Any]:
+    """The interpreter to run, its path, and what it must report about itself."""
+    if isinstance(path, str):
+        raise TypeError("path= is a list of directories, not one string")
+    entries = import_path() if path is None else [os.path.abspath(os.fspath(p)) for p in path]
+    if python is None:
+        return {
+            "python": sys.executable,
+            "path": entries,
+            "prefix": sys.prefix,
+            "base_prefix": sys.base_prefix,
+            "python_version": ".".join(map(str, sys.version_info[:3])),
+        }
+    file = os.path.abspath(os.fspath(python))
+    if not os.access(file, os.X_OK):
+        raise FileNotFoundError(f"python={os.fspath(python)!r}: there is no such executable")
+    return {"python": file, "path": entries if path is not None else []}
+
+
+def seconds(timeouts: Timeouts) -> dict[str, float | None]:
+    """The three time limits; None: no limit."""
+    return {
+        "start_timeout": timeouts.start,
+        "queue_timeout": timeouts.queue,
+        "task_timeout": timeouts.task,
+    }
+
+
+def queue_limits(max_queue: int | None, max_queue_bytes: int | str | None) -> dict[str, int]:
+    """Calls and bytes that may wait; 0: no limit."""
+    if max_queue is not None and (not isinstance(max_queue, int) or max_queue < 1):
+        raise ValueError(f"max_queue={max_queue!r}: 1 call or more, or None, is needed")
+    size = 0 if max_queue_bytes is None else config.parse_size(max_queue_bytes, "max_queue_bytes")
+    if max_queue_bytes is not None and size < 1:
+        raise ValueError("max_queue_bytes: 1 byte or more, or None for no limit, is needed")
+    return {"max_queue": max_queue or 0, "max_queue_bytes": size}
+
+
+def max_result(limits: Limits) -> int:
+    """Bytes that one result may have."""
+    if limits.result_size is None:
+        return MAX_FRAME
+    size = config.parse_size(limits.result_size, "Limits.result_size")
+    if not 1 <= size <= MAX_FRAME:
+        raise ValueError(f"Limits(result_size): from 1 byte to {MAX_FRAME} bytes are possible")
+    return size
+
+
+def environment(env: Mapping[str, str] | None) -> list[str]:
+    """NAME=value entries, checked."""
+    entries = []
+    for name, value in (env or {}).items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"env={{{name!r}: ...}}: names and values are str")
+        if not name or "=" in name or "\0" in name + value:
+            raise ValueError(f"env: {name!r} is no name of a variable, or its value holds a NUL")
+        entries.append(f"{name}={value}")
+    return entries
