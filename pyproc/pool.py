@@ -218,6 +218,8 @@ class Pool(Calls):
             core = _core.Pool(**options)
         except BaseException:
             self._delivery.stop()
+            options.clear()
+            del self._delivery  # the error's traceback holds this frame: give the queue back now
             raise
         self._core = core
         super().__init__(self)

@@ -13,43 +13,20 @@
 /* Memory that the result's buffer keeps between calls. */
 enum { KEEP = 256 * 1024 };
 
-static unsigned accept_of(PyObject *value)
-{
-    if (PyUnicode_CheckExact(value))
-        return PP_ACCEPT_STR;
-    if (PyLong_CheckExact(value))
-        return PP_ACCEPT_INT;
-    if (PyDict_CheckExact(value))
-        return PP_ACCEPT_DICT;
-    if (PyList_CheckExact(value))
-        return PP_ACCEPT_LIST;
-    if (PyFloat_CheckExact(value))
-        return PP_ACCEPT_FLOAT;
-    if (value == Py_None)
-        return PP_ACCEPT_NONE;
-    if (PyBytes_CheckExact(value))
-        return PP_ACCEPT_BYTES;
-    if (PyBool_Check(value))
-        return PP_ACCEPT_BOOL;
-    return PyTuple_CheckExact(value) ? PP_ACCEPT_TUPLE : PP_ACCEPT_OTHER;
-}
-
 /* ---- the function ---- */
 
-static int read_masks(struct pp_exposed *f)
+static int read_exposed(struct pp_exposed *f)
 {
-    PyObject *masks;
+    PyObject *shapes;
 
-    if (!PyArg_ParseTuple(f->tuple, "OO!O!nIIIO", &f->function, &PyTuple_Type, &f->names,
-                          &PyBytes_Type, &masks, &f->n_positional, &f->rest, &f->keywords,
-                          &f->result, &f->plan))
+    if (!PyArg_ParseTuple(f->tuple, "OO!O!nO", &f->function, &PyTuple_Type, &f->names,
+                          &PyBytes_Type, &shapes, &f->n_positional, &f->plan))
         return -1;
     f->n_names = PyTuple_Size(f->names);
-    f->masks = PyBytes_AsString(masks);
-    if (PyBytes_Size(masks) == f->n_names * (Py_ssize_t)sizeof(uint16_t) &&
-        f->n_positional <= f->n_names)
+    if (f->n_positional >= 0 && f->n_positional <= f->n_names &&
+        pp_shapes_read(shapes, (size_t)f->n_names + PP_SHAPES_FIXED, &f->shapes))
         return 0;
-    PyErr_SetString(PyExc_ValueError, "a function's names and masks do not agree");
+    PyErr_SetString(PyExc_ValueError, "a function's names and shapes do not agree");
     return -1;
 }
 
@@ -67,7 +44,7 @@ static int find_function(struct pp_worker_object *self, const struct pp_bytes *n
     if (found == self->exposed.tuple)
         return 0;
     pp_worker_set(&self->exposed.tuple, Py_NewRef(found));
-    if (read_masks(&self->exposed) == 0)
+    if (read_exposed(&self->exposed) == 0)
         return 0;
     Py_CLEAR(self->exposed.tuple);
     return -1;
@@ -112,32 +89,24 @@ static PyObject *read_values(struct pp_worker_object *self, const struct pp_mess
     return values;
 }
 
-static unsigned mask_at(const struct pp_exposed *f, Py_ssize_t at)
-{
-    uint16_t mask;
-
-    memcpy(&mask, f->masks + at * (Py_ssize_t)sizeof mask, sizeof mask);
-    return mask;
-}
-
-static unsigned mask_of_keyword(const struct pp_exposed *f, PyObject *name)
+static const struct pp_shape *shape_of_keyword(const struct pp_exposed *f, PyObject *name)
 {
     for (Py_ssize_t i = 0; i < f->n_names; i++) {
         if (PyUnicode_Compare(PyTuple_GetItem(f->names, i), name) == 0)
-            return mask_at(f, i);
+            return &f->shapes[i];
     }
-    return f->keywords;
+    return &f->shapes[f->n_names + PP_SHAPE_KEYWORDS];
 }
 
 /* Whether the value passes, perhaps as a float. `values` is ours alone. */
-static bool passes(PyObject *values, Py_ssize_t at, unsigned mask)
+static bool passes(const struct pp_exposed *f, PyObject *values, Py_ssize_t at,
+                   const struct pp_shape *shape)
 {
     PyObject *value = PyTuple_GetItem(values, at), *wide;
-    unsigned accept = accept_of(value);
 
-    if (mask & accept)
+    if (pp_shape_fits(f->shapes, shape, value))
         return true;
-    if (!(mask & PP_ACCEPT_WIDEN) || accept != PP_ACCEPT_INT)
+    if (!(shape->accept & PP_ACCEPT_WIDEN) || !PyLong_CheckExact(value))
         return false;
     wide = PyNumber_Float(value);
     if (!wide) {
@@ -149,18 +118,19 @@ static bool passes(PyObject *values, Py_ssize_t at, unsigned mask)
 
 static bool all_pass(const struct pp_exposed *f, PyObject *values, PyObject *keywords)
 {
+    const struct pp_shape *rest = &f->shapes[f->n_names + PP_SHAPE_REST];
     Py_ssize_t n = PyTuple_Size(values), n_positional = n;
 
     if (keywords)
         n_positional -= PyTuple_Size(keywords);
     for (Py_ssize_t i = 0; i < n_positional; i++) {
-        if (!passes(values, i, i < f->n_positional ? mask_at(f, i) : f->rest))
+        if (!passes(f, values, i, i < f->n_positional ? &f->shapes[i] : rest))
             return false;
     }
     for (Py_ssize_t i = n_positional; i < n; i++) {
         PyObject *name = PyTuple_GetItem(keywords, i - n_positional);
 
-        if (!passes(values, i, mask_of_keyword(f, name)))
+        if (!passes(f, values, i, shape_of_keyword(f, name)))
             return false;
     }
     return true;
@@ -218,7 +188,8 @@ static PyObject *call_function(const struct pp_exposed *f, PyObject *values, PyO
     result = keywords ? call_with_keywords(f->function, values, keywords)
                       : PyObject_Call(f->function, values, NULL);
     Py_DECREF(values);
-    if (!result || (f->result & accept_of(result)))
+    if (!result ||
+        pp_shape_fits(f->shapes, &f->shapes[f->n_names + PP_SHAPE_RESULT], result))
         return result;
     checked = PyObject_CallMethod(f->plan, "result", "(O)", result);
     Py_DECREF(result);

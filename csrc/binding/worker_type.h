@@ -7,35 +7,18 @@
 
 #define PY_SSIZE_T_CLEAN
 #include "binding/plain.h"
+#include "binding/worker_shape.h"
 
 #include "worker/serve.h"
 
 #include <Python.h>
 
-/* What an argument or result may be, a bit for each exact type; the numbers are given
- * to Python as constants of the module. */
-enum pp_accept {
-    PP_ACCEPT_NONE = 1 << 0,
-    PP_ACCEPT_BOOL = 1 << 1,
-    PP_ACCEPT_INT = 1 << 2,
-    PP_ACCEPT_FLOAT = 1 << 3,
-    PP_ACCEPT_STR = 1 << 4,
-    PP_ACCEPT_BYTES = 1 << 5,
-    PP_ACCEPT_LIST = 1 << 6,
-    PP_ACCEPT_DICT = 1 << 7,
-    PP_ACCEPT_TUPLE = 1 << 8,
-    PP_ACCEPT_OTHER = 1 << 9,
-    PP_ACCEPT_WIDEN = 1 << 10, /* an int becomes a float */
-    PP_ACCEPT_ANY = (1 << 10) - 1,
-};
-
 /* One exposed function, read from the tuple that Python made of it. */
 struct pp_exposed {
     PyObject *tuple; /* owned; all below is lent from it */
     PyObject *function, *names, *plan;
-    const char *masks;                /* a uint16 for each name */
+    const struct pp_shape *shapes;    /* of each name, then PP_SHAPE_*, then nested ones */
     Py_ssize_t n_names, n_positional; /* of `names`, the first so many may come by position */
-    unsigned rest, keywords, result;  /* masks for *args, **kwargs and the result */
 };
 
 struct pp_worker_object {

@@ -5,6 +5,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -181,17 +182,20 @@ int pp_watch_new(struct pp_loop *loop, int fd, pp_watch_ready *ready, void *toke
                  struct pp_watch **watchp)
 {
     struct pp_watch *watch = calloc(1, sizeof *watch);
+    int flags = fcntl(fd, F_GETFL);
     int r;
 
     if (!watch)
         return -ENOMEM;
     watch->ready = ready;
     watch->token = token;
-    r = uv_poll_init(&loop->uv, &watch->poll, fd);
+    r = flags < 0 ? -errno : uv_poll_init(&loop->uv, &watch->poll, fd);
     if (r < 0) {
         free(watch);
         return pp_fail(r, "watch a descriptor");
     }
+    /* libuv has made it non-blocking; a leasing thread's recv would spin. */
+    (void)fcntl(fd, F_SETFL, flags);
     watch->poll.data = watch;
     *watchp = watch;
     return 0;

@@ -1,82 +1,27 @@
 """Annotations, made into checks before the function is seen.
 
-Each function becomes a plan. For the plain built-ins a mask of accepted types is enough, which
-C compares without any import; whatever else is annotated goes through msgspec, and only when
-such a call comes. String annotations are resolved in the function's own module.
+Each function becomes a plan. For the plain built-ins a look is enough (`shapes.py`), which C
+does without any import; whatever else is annotated goes through msgspec, and only when such a
+call comes. String annotations are resolved in the function's own module.
 """
 
 from __future__ import annotations
 
 import sys
 
-from pyproc import _worker, errors
+from pyproc import errors
 from pyproc.worker.failure import Refusal, type_name_of
+from pyproc.worker.shapes import ANY, ANYTHING, PLAIN, shape_of, table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-ANY = _worker.ACCEPT_ANY
-ASK = 0  # nothing passes unseen
+    from pyproc.worker.shapes import Shape
 
-_MASKS: dict[object, int] = {
-    None: _worker.ACCEPT_NONE,
-    type(None): _worker.ACCEPT_NONE,
-    bool: _worker.ACCEPT_BOOL,
-    int: _worker.ACCEPT_INT,
-    float: _worker.ACCEPT_FLOAT | _worker.ACCEPT_WIDEN,
-    str: _worker.ACCEPT_STR,
-    bytes: _worker.ACCEPT_BYTES,
-    list: _worker.ACCEPT_LIST,
-    dict: _worker.ACCEPT_DICT,
-    tuple: _worker.ACCEPT_TUPLE,
-    object: ANY,
-}
-_NAMES: dict[str, int] = {
-    "None": _worker.ACCEPT_NONE,
-    **{kind.__name__: mask for kind, mask in _MASKS.items() if isinstance(kind, type)},
-}
-_UNION: Any = type(int | str)
 _VARARGS, _VARKEYWORDS = 0x04, 0x08
 _SIMPLE_FLAGS_MAX = 40
-
-
-def mask_of(hint: object, module: dict[str, object]) -> int:
-    """The types that pass unseen for an annotation; ASK when it takes more than a look."""
-    try:
-        return _mask_of(hint, module)
-    except Exception:  # an annotation may be any object at all
-        return ASK
-
-
-def _mask_of(hint: Any, module: dict[str, object]) -> int:
-    if isinstance(hint, str):
-        return _mask_of_text(hint, module)
-    if isinstance(hint, _UNION):
-        return _union([mask_of(part, module) for part in hint.__args__])
-    if "typing" in sys.modules:
-        typing: Any = sys.modules["typing"]
-        if hint is typing.Any:
-            return ANY
-        if getattr(hint, "__origin__", None) is typing.Union:
-            return _union([mask_of(part, module) for part in hint.__args__])
-    return _MASKS.get(hint, ASK)
-
-
-def _mask_of_text(text: str, module: dict[str, object]) -> int:
-    parts = [part.strip() for part in text.split("|")]
-    return _union([ASK if part in module else _NAMES.get(part, ASK) for part in parts])
-
-
-def _union(masks: list[int]) -> int:
-    """One part that must be asked makes the whole so: it may want to convert."""
-    if ASK in masks:
-        return ASK
-    whole = 0
-    for mask in masks:
-        whole |= mask
-    return whole
 
 
 class Plan:
@@ -134,24 +79,15 @@ class Plan:
             self.annotations["return"] = signature.return_annotation
 
     def entry(self) -> tuple[Any, ...]:
-        """What C needs: function, names, masks, positional, *args, **kwargs, result, plan."""
+        """What C needs: function, names, how many may be positional, shapes, plan."""
         names = self.positional + self.keyword_only
-        masks = b"".join(self._mask(name).to_bytes(2, sys.byteorder) for name in names)
-        return (
-            self.function,
-            names,
-            masks,
-            len(self.positional),
-            self._mask(self.rest),
-            self._mask(self.keywords),
-            self._mask("return"),
-            self,
-        )
+        shapes = [self._shape(name) for name in (*names, self.rest, self.keywords, "return")]
+        return (self.function, names, table(shapes), len(self.positional), self)
 
-    def _mask(self, name: str | None) -> int:
+    def _shape(self, name: str | None) -> Shape:
         if name is None or name not in self.annotations:
-            return ANY
-        return mask_of(self.annotations[name], getattr(self.function, "__globals__", {}))
+            return ANYTHING
+        return shape_of(self.annotations[name], getattr(self.function, "__globals__", {}))
 
     # ---- the slow paths, called by C ----
 
@@ -249,7 +185,7 @@ class Plan:
         try:
             return self._convert(value, hint, "result")
         except Refusal:
-            if isinstance(hint, type) and isinstance(value, hint) and hint not in _MASKS:
+            if isinstance(hint, type) and isinstance(value, hint) and hint not in PLAIN:
                 return value
             simple = _without_numpy(value, 0)
             if simple is value:
