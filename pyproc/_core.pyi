@@ -20,7 +20,16 @@ class Pool:
         run_timeout: float | bool | None,
         queue_timeout: float | bool | None,
         /,
-    ) -> bytes | tuple[int, bytes]: ...
+    ) -> Any: ...
+    def call_values(
+        self,
+        function: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        run_timeout: float | bool | None,
+        queue_timeout: float | bool | None,
+        /,
+    ) -> Any: ...
     def submit(
         self,
         function: str,

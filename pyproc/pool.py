@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from pyproc import _core, _options, aio, config, mapping
-from pyproc.codec import decode_value, encode_arguments
+from pyproc.codec import convert, decode_value, encode_arguments
 from pyproc.config import Limits, Timeouts
 from pyproc.delivery import Delivery
 from pyproc.errors import PoolClosed
@@ -60,11 +60,14 @@ class Calls:
         ValidationError, CodecError, TaskTimeout, WorkerDied and its kinds, WorkerStartError,
         ResultTooLarge, ProtocolError, PoolClosed.
         """
-        payload, codec, keywords = encode_arguments(args, kwargs)
-        reply = self._core.call(function, payload, codec, keywords, self._run, self._queue)
-        if type(reply) is bytes:
-            return decode_value(reply, 1, self._result_type(function))
-        return decode_value(reply[1], reply[0], self._result_type(function))
+        value = self._core.call_values(function, args, kwargs, self._run, self._queue)
+        if value is NotImplemented:  # the arguments are not plain
+            encoded = encode_arguments(args, kwargs)
+            value = self._core.call(function, *encoded, self._run, self._queue)
+        if type(value) is tuple:  # no plain answer is one: codec and bytes
+            return decode_value(value[1], value[0], self._result_type(function))
+        hint = self._result_type(function)
+        return value if hint is None else convert(value, hint, "result")
 
     def submit(self, function: str, /, *args: Any, **kwargs: Any) -> Future:
         """Queues a call and answers its Future at once. Raises QueueFull when the queue is."""

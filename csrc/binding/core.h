@@ -7,6 +7,7 @@
 #ifndef PP_BINDING_CORE_H
 #define PP_BINDING_CORE_H
 
+#include "binding/plain.h"
 #include "include/pyproc.h"
 
 #include <Python.h>
@@ -16,6 +17,7 @@ struct core_state {
     PyTypeObject *queue_type;
     PyObject *from_failure; /* pyproc.errors.from_failure, looked up at first use */
     PyObject *from_end;     /* pyproc.errors.from_end, likewise */
+    struct pp_plain_keys keys;
 };
 
 extern PyType_Spec pp_pool_spec;
@@ -55,6 +57,30 @@ struct pp_config_memory {
 int pp_convert_config(PyObject *dict, struct pyproc_config *config,
                       struct pp_config_memory *memory);
 void pp_config_memory_free(struct pp_config_memory *memory);
+
+/* pool_type.c: the core's pool, lent as long as the object lives. */
+struct pyproc_pool *pp_pool_of(PyObject *self);
+
+/* pool_call.c */
+
+enum { PP_KEYWORDS_FEW = 8 };
+
+/* A request, its bytes borrowed from the arguments. */
+struct pp_request_memory {
+    struct pyproc_bytes few[PP_KEYWORDS_FEW];
+    struct pyproc_bytes *many; /* owned, when there are more keywords than that */
+};
+
+/* function: str, payload: bytes, codec: int, keywords: tuple, run_timeout, queue_timeout
+ * (seconds; None: no limit; False: the pool's). 0, or -1 with an exception; `many` is the
+ * caller's to free either way. */
+int pp_convert_request(PyObject *const *args, struct pyproc_request *request,
+                       struct pp_request_memory *memory);
+int pp_count_is(Py_ssize_t n_args, Py_ssize_t wanted, PyObject *names, const char *function);
+PyObject *pp_pool_call(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                       Py_ssize_t n_args, PyObject *names);
+PyObject *pp_pool_call_values(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                              Py_ssize_t n_args, PyObject *names);
 
 /* queue_type.c */
 struct pyproc_queue *pp_queue_of(PyObject *object);

@@ -1,6 +1,5 @@
 /* core_module.c - pyproc._core, the host's side: two types and the plain codec. */
 #include "binding/core.h"
-#include "binding/plain.h"
 
 static int core_exec(PyObject *module)
 {
@@ -36,6 +35,7 @@ static int core_clear(PyObject *module)
     Py_CLEAR(state->queue_type);
     Py_CLEAR(state->from_failure);
     Py_CLEAR(state->from_end);
+    pp_plain_keys_clear(&state->keys);
     return 0;
 }
 

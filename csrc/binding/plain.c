@@ -97,7 +97,7 @@ PyObject *pp_plain_py_unpack(PyObject *module, PyObject *const *args, Py_ssize_t
     if (!count_is(n_args, 1, 2) || !lend_bytes(args[0], &bytes, &n))
         return NULL;
     hook = n_args == 2 && args[1] != Py_None ? args[1] : NULL;
-    return pp_plain_unpack(bytes, n, hook);
+    return pp_plain_unpack(bytes, n, hook, NULL);
 }
 
 PyObject *pp_plain_py_scan(PyObject *module, PyObject *const *args, Py_ssize_t n_args)

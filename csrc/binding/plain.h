@@ -41,12 +41,27 @@ int pp_plain_pack_rich(PyObject *value, PyObject *hook, struct pp_buffer *out, s
 /* Appends the header of an array of `items` values (at most UINT32_MAX). 0, -EMSGSIZE, -ENOMEM. */
 int pp_plain_pack_array(size_t items, struct pp_buffer *out);
 
+/* Short keys of dicts met before, so that the usual ones are made and hashed once. Zeroed
+ * at birth; whoever embeds it clears it. */
+enum { PP_PLAIN_KEYS = 128, PP_PLAIN_KEY_MAX = 23 };
+struct pp_plain_keys {
+    struct {
+        PyObject *text; /* owned; NULL: empty */
+        uint8_t size;
+        uint8_t bytes[PP_PLAIN_KEY_MAX];
+    } slots[PP_PLAIN_KEYS];
+};
+void pp_plain_keys_clear(struct pp_plain_keys *keys);
+
 /* Unpacks exactly one value of `n` bytes. NULL with an exception (ValueError for
- * bad bytes). `hook(code, bytes)` makes the values of extension types; NULL: none may come. */
-PyObject *pp_plain_unpack(const uint8_t *bytes, size_t n, PyObject *hook);
+ * bad bytes). `hook(code, bytes)` makes the values of extension types; NULL: none may come.
+ * `keys` may be NULL. */
+PyObject *pp_plain_unpack(const uint8_t *bytes, size_t n, PyObject *hook,
+                          struct pp_plain_keys *keys);
 
 /* Unpacks exactly one array as a tuple. */
-PyObject *pp_plain_unpack_tuple(const uint8_t *bytes, size_t n, PyObject *hook);
+PyObject *pp_plain_unpack_tuple(const uint8_t *bytes, size_t n, PyObject *hook,
+                                struct pp_plain_keys *keys);
 
 enum {
     PP_SCAN_RICH = 1,    /* extension types may come */

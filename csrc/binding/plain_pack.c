@@ -53,18 +53,42 @@ static void store_big(uint8_t *at, uint64_t value, size_t n)
         at[i] = (uint8_t)(value >> (8 * (n - 1 - i)));
 }
 
+/* Room for `n` bytes that count as put; NULL when it takes more than a look. */
+static inline uint8_t *room(struct packer *p, size_t n)
+{
+    struct pp_buffer *out = p->out;
+    uint8_t *at;
+
+    if (p->over || n > out->capacity - out->end || n > out->limit - pp_buffer_size(out))
+        return NULL;
+    at = out->data + out->end;
+    out->end += n;
+    p->total += n;
+    return at;
+}
+
 static int put_tagged(struct packer *p, uint8_t tag, uint64_t value, size_t n)
 {
-    uint8_t bytes[INT64_BYTES];
+    uint8_t bytes[INT64_BYTES], *at = room(p, 1 + n);
 
+    if (at) {
+        at[0] = tag;
+        store_big(at + 1, value, n);
+        return 0;
+    }
     bytes[0] = tag;
     store_big(bytes + 1, value, n);
     return put(p, bytes, 1 + n);
 }
 
-static int put_byte(struct packer *p, uint8_t byte)
+static inline int put_byte(struct packer *p, uint8_t byte)
 {
-    return put(p, &byte, 1);
+    uint8_t *at = room(p, 1);
+
+    if (!at)
+        return put(p, &byte, 1);
+    *at = byte;
+    return 0;
 }
 
 /* The header of a str, array or map: `fix` with the size inside up to `fix_max`, else the
@@ -198,6 +222,15 @@ static int pack_str(struct packer *p, PyObject *value)
 
         PyErr_Clear();
         return surrogates ? pack_hooked(p, value) : -ENOMEM;
+    }
+    if (n <= 31) {
+        uint8_t *at = room(p, 1 + (size_t)n);
+
+        if (at) {
+            at[0] = (uint8_t)(0xa0 | n);
+            memcpy(at + 1, utf8, (size_t)n);
+            return 0;
+        }
     }
     if (n > 31 && n <= UINT8_MAX)
         r = put_tagged(p, 0xd9, (uint64_t)n, 1);

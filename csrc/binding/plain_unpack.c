@@ -12,7 +12,8 @@
 
 struct unpacker {
     struct pp_plain_cursor c;
-    PyObject *hook; /* lent; NULL: no extension types */
+    PyObject *hook;             /* lent; NULL: no extension types */
+    struct pp_plain_keys *keys; /* lent; NULL: none are kept */
     int depth;
 };
 
@@ -70,12 +71,60 @@ static PyObject *unpack_tuple(struct unpacker *u, size_t n)
     return tuple;
 }
 
+void pp_plain_keys_clear(struct pp_plain_keys *keys)
+{
+    for (size_t i = 0; i < PP_PLAIN_KEYS; i++)
+        Py_CLEAR(keys->slots[i].text);
+}
+
+static size_t place_of(const uint8_t *bytes, size_t n)
+{
+    uint32_t hash = (uint32_t)n;
+
+    for (size_t i = 0; i < n; i++)
+        hash = (hash ^ bytes[i]) * 0x01000193U;
+    return (hash ^ hash >> 15) % PP_PLAIN_KEYS;
+}
+
+/* A short key, from among those met before or put there. */
+static PyObject *known_key(struct pp_plain_keys *keys, const uint8_t *bytes, size_t n)
+{
+    size_t at = place_of(bytes, n);
+    PyObject *text = keys->slots[at].text, *old = text;
+
+    if (text && keys->slots[at].size == n && memcmp(keys->slots[at].bytes, bytes, n) == 0)
+        return Py_NewRef(text);
+    text = PyUnicode_DecodeUTF8((const char *)bytes, (Py_ssize_t)n, NULL);
+    if (!text)
+        return NULL;
+    keys->slots[at].text = Py_NewRef(text);
+    keys->slots[at].size = (uint8_t)n;
+    memcpy(keys->slots[at].bytes, bytes, n);
+    Py_XDECREF(old);
+    return text;
+}
+
+static PyObject *unpack_key(struct unpacker *u)
+{
+    const uint8_t *at = u->c.at;
+    size_t n;
+
+    /* A short str has one byte of header, and its size in it. */
+    if (!u->keys || at == u->c.end || (*at & 0xe0) != 0xa0)
+        return unpack_value(u);
+    n = *at & 0x1f;
+    if (n > PP_PLAIN_KEY_MAX || n >= (size_t)(u->c.end - at))
+        return unpack_value(u);
+    u->c.at = at + 1 + n;
+    return known_key(u->keys, at + 1, n);
+}
+
 static PyObject *unpack_dict(struct unpacker *u, size_t n)
 {
     PyObject *dict = PyDict_New();
 
     for (size_t i = 0; dict && i < n; i++) {
-        PyObject *key = unpack_value(u);
+        PyObject *key = unpack_key(u);
         PyObject *value = key ? unpack_value(u) : NULL;
 
         if (!value || PyDict_SetItem(dict, key, value) < 0)
@@ -191,17 +240,22 @@ static PyObject *all_used(const struct unpacker *u, PyObject *value)
     return value;
 }
 
-PyObject *pp_plain_unpack(const uint8_t *bytes, size_t n, PyObject *hook)
+PyObject *pp_plain_unpack(const uint8_t *bytes, size_t n, PyObject *hook,
+                          struct pp_plain_keys *keys)
 {
-    struct unpacker u = {.c = {.at = bytes, .end = bytes + n, .items = n}, .hook = hook};
+    struct unpacker u = {
+        .c = {.at = bytes, .end = bytes + n, .items = n}, .hook = hook, .keys = keys};
 
     return all_used(&u, unpack_value(&u));
 }
 
-PyObject *pp_plain_unpack_tuple(const uint8_t *bytes, size_t n, PyObject *hook)
+PyObject *pp_plain_unpack_tuple(const uint8_t *bytes, size_t n, PyObject *hook,
+                                struct pp_plain_keys *keys)
 {
-    struct unpacker u = {
-        .c = {.at = bytes, .end = bytes + n, .items = n}, .hook = hook, .depth = 1};
+    struct unpacker u = {.c = {.at = bytes, .end = bytes + n, .items = n},
+                         .hook = hook,
+                         .keys = keys,
+                         .depth = 1};
     struct pp_plain_head head;
     const char *why = pp_plain_read_head(&u.c, &head);
 

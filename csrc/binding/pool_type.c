@@ -18,7 +18,7 @@ int pp_gil_interrupted(void *token)
     return r;
 }
 
-static struct pyproc_pool *handle(PyObject *self)
+struct pyproc_pool *pp_pool_of(PyObject *self)
 {
     return ((struct pool_object *)(void *)self)->pool;
 }
@@ -79,105 +79,9 @@ static void pool_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
 
-    pyproc_pool_free(handle(self));
+    pyproc_pool_free(pp_pool_of(self));
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF(type);
-}
-
-/* A request, its bytes borrowed from the arguments. */
-struct request_memory {
-    struct pyproc_bytes few[8];
-    struct pyproc_bytes *many; /* owned, when there are more keywords than that */
-};
-
-static int convert_keywords(PyObject *tuple, struct pyproc_request *request,
-                            struct request_memory *memory)
-{
-    Py_ssize_t n = PyTuple_Size(tuple);
-    struct pyproc_bytes *keywords = memory->few;
-
-    memory->many = NULL;
-    if (n < 0)
-        return -1;
-    if (n > 8) {
-        keywords = memory->many = PyMem_Malloc((size_t)n * sizeof *keywords);
-        if (!keywords) {
-            PyErr_NoMemory();
-            return -1;
-        }
-    }
-    for (Py_ssize_t i = 0; i < n; i++)
-        if (pp_utf8(PyTuple_GetItem(tuple, i), &keywords[i]) < 0)
-            return -1;
-    request->keywords = keywords;
-    request->n_keywords = (size_t)n;
-    return 0;
-}
-
-/* function: str, payload: bytes, codec: int, keywords: tuple, run_timeout, queue_timeout
- * (seconds; None: no limit; a negative number: the pool's). */
-static int convert_request(PyObject *const *args, struct pyproc_request *request,
-                           struct request_memory *memory)
-{
-    char *payload;
-    Py_ssize_t n;
-
-    *request = (struct pyproc_request){0};
-    memory->many = NULL;
-    if (pp_utf8(args[0], &request->function) < 0 ||
-        PyBytes_AsStringAndSize(args[1], &payload, &n) < 0)
-        return -1;
-    request->payload = (struct pyproc_bytes){payload, (size_t)n};
-    request->codec = (int)PyLong_AsLong(args[2]);
-    if (request->codec == -1 && PyErr_Occurred())
-        return -1;
-    if (convert_keywords(args[3], request, memory) < 0)
-        return -1;
-    if (args[4] != Py_False && pp_span(args[4], &request->run_timeout) < 0)
-        return -1;
-    if (args[5] != Py_False && pp_span(args[5], &request->queue_timeout) < 0)
-        return -1;
-    return 0;
-}
-
-static int count_is(Py_ssize_t n_args, Py_ssize_t wanted, PyObject *names, const char *function)
-{
-    if (n_args == wanted && (!names || PyTuple_Size(names) == 0))
-        return 1;
-    PyErr_Format(PyExc_TypeError, "%s takes %zd positional arguments", function, wanted);
-    return 0;
-}
-
-static PyObject *pool_call(PyObject *self, PyTypeObject *type, PyObject *const *args,
-                           Py_ssize_t n_args, PyObject *names)
-{
-    struct request_memory memory;
-    struct pyproc_request request;
-    struct pyproc_reply reply;
-    struct pp_gil gil;
-    struct pyproc_wait wait = {pp_gil_interrupted, &gil};
-    PyObject *result;
-
-    if (!count_is(n_args, 6, names, "call"))
-        return NULL;
-    if (convert_request(args, &request, &memory) < 0) {
-        PyMem_Free(memory.many);
-        return NULL;
-    }
-    gil.thread = PyEval_SaveThread();
-    (void)pyproc_call(handle(self), &request, &wait, &reply);
-    PyEval_RestoreThread(gil.thread);
-    PyMem_Free(memory.many);
-    if (reply.end != PYPROC_END_VALUE)
-        result = pp_raise(state_of(type), &reply, args[0]);
-    else if (reply.codec == PYPROC_CODEC_MSGPACK)
-        result = PyBytes_FromStringAndSize((const char *)reply.payload, (Py_ssize_t)reply.size);
-    else
-        result = Py_BuildValue("(iN)", reply.codec,
-                               PyBytes_FromStringAndSize((const char *)reply.payload,
-                                                         (Py_ssize_t)reply.size));
-    pyproc_reply_clear(&reply);
-    return result;
 }
 
 static int submit(PyObject *self, PyObject *const *args, struct pyproc_request *request,
@@ -197,7 +101,7 @@ static int submit(PyObject *self, PyObject *const *args, struct pyproc_request *
     request->wait_for_room = PyObject_IsTrue(args[9]);
     Py_INCREF(token); /* the queue's, until it comes back */
     gil.thread = PyEval_SaveThread();
-    r = pyproc_submit(handle(self), request, &wait, queue, token, idp, reply);
+    r = pyproc_submit(pp_pool_of(self), request, &wait, queue, token, idp, reply);
     PyEval_RestoreThread(gil.thread);
     if (r != 0)
         Py_DECREF(token);
@@ -207,15 +111,15 @@ static int submit(PyObject *self, PyObject *const *args, struct pyproc_request *
 static PyObject *pool_submit(PyObject *self, PyTypeObject *type, PyObject *const *args,
                              Py_ssize_t n_args, PyObject *names)
 {
-    struct request_memory memory;
+    struct pp_request_memory memory;
     struct pyproc_request request;
     struct pyproc_reply reply;
     PyObject *result = NULL;
     uint64_t id;
 
-    if (!count_is(n_args, 10, names, "submit"))
+    if (!pp_count_is(n_args, 10, names, "submit"))
         return NULL;
-    if (convert_request(args, &request, &memory) == 0) {
+    if (pp_convert_request(args, &request, &memory) == 0) {
         int r = submit(self, args, &request, &id, &reply);
 
         if (r == 0) {
@@ -236,14 +140,14 @@ static PyObject *pool_cancel(PyObject *self, PyTypeObject *type, PyObject *const
     int kill, r;
 
     (void)type;
-    if (!count_is(n_args, 2, names, "cancel"))
+    if (!pp_count_is(n_args, 2, names, "cancel"))
         return NULL;
     id = PyLong_AsUnsignedLongLong(args[0]);
     kill = PyObject_IsTrue(args[1]);
     if (PyErr_Occurred())
         return NULL;
     Py_BEGIN_ALLOW_THREADS
-    r = pyproc_cancel(handle(self), id, kill);
+    r = pyproc_cancel(pp_pool_of(self), id, kill);
     Py_END_ALLOW_THREADS
     return PyLong_FromLong(r);
 }
@@ -257,14 +161,14 @@ static PyObject *pool_close(PyObject *self, PyTypeObject *type, PyObject *const 
     int r;
 
     (void)type;
-    if (!count_is(n_args, 1, names, "close"))
+    if (!pp_count_is(n_args, 1, names, "close"))
         return NULL;
     if (pp_span(args[0], &timeout) < 0)
         return NULL;
     if (timeout == 1) /* the shortest span stands for none */
         timeout = 0;
     gil.thread = PyEval_SaveThread();
-    r = pyproc_pool_close(handle(self), timeout, &wait);
+    r = pyproc_pool_close(pp_pool_of(self), timeout, &wait);
     PyEval_RestoreThread(gil.thread);
     if (r == PYPROC_END_INTERRUPTED && PyErr_Occurred())
         return NULL;
@@ -278,14 +182,14 @@ static PyObject *pool_resize(PyObject *self, PyTypeObject *type, PyObject *const
     int r;
 
     (void)type;
-    if (!count_is(n_args, 2, names, "resize"))
+    if (!pp_count_is(n_args, 2, names, "resize"))
         return NULL;
     least = PyLong_AsUnsignedLong(args[0]);
     most = PyLong_AsUnsignedLong(args[1]);
     if (PyErr_Occurred())
         return NULL;
     Py_BEGIN_ALLOW_THREADS
-    r = pyproc_resize(handle(self), least > 1000000 ? 1000000 : (unsigned)least,
+    r = pyproc_resize(pp_pool_of(self), least > 1000000 ? 1000000 : (unsigned)least,
                       most > 1000000 ? 1000000 : (unsigned)most);
     Py_END_ALLOW_THREADS
     if (r < 0)
@@ -302,7 +206,7 @@ static PyObject *pool_stats(PyObject *self, PyObject *unused)
     if (!dict)
         return NULL;
     Py_BEGIN_ALLOW_THREADS
-    pyproc_stats(handle(self), &stats);
+    pyproc_stats(pp_pool_of(self), &stats);
     Py_END_ALLOW_THREADS
 #define PUT(name)                                                                                  \
     if (dict) {                                                                                    \
@@ -329,7 +233,7 @@ static PyObject *pool_workers(PyObject *self, PyObject *unused)
     if (!infos)
         return PyErr_NoMemory();
     Py_BEGIN_ALLOW_THREADS
-    n = pyproc_workers(handle(self), infos, WORKERS_MAX);
+    n = pyproc_workers(pp_pool_of(self), infos, WORKERS_MAX);
     Py_END_ALLOW_THREADS
     list = PyList_New(0);
     for (size_t i = 0; list && i < n && i < WORKERS_MAX; i++) {
@@ -362,20 +266,20 @@ static PyObject *pool_functions(PyObject *self, PyObject *unused)
     PyObject *dict = PyDict_New();
 
     (void)unused;
-    pyproc_functions(handle(self), add_function, &dict);
+    pyproc_functions(pp_pool_of(self), add_function, &dict);
     return dict;
 }
 
 static PyObject *pool_keeper_pid(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    return PyLong_FromLong(pyproc_keeper_pid(handle(self)));
+    return PyLong_FromLong(pyproc_keeper_pid(pp_pool_of(self)));
 }
 
 static PyObject *pool_after_fork(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    pyproc_pool_after_fork(handle(self));
+    pyproc_pool_after_fork(pp_pool_of(self));
     Py_RETURN_NONE;
 }
 
@@ -383,10 +287,14 @@ static PyObject *pool_after_fork(PyObject *self, PyObject *unused)
 #define FAST_FLAGS (METH_METHOD | METH_FASTCALL | METH_KEYWORDS)
 
 static PyMethodDef pool_methods[] = {
-    {"call", FAST(pool_call), FAST_FLAGS,
+    {"call_values", FAST(pp_pool_call_values), FAST_FLAGS,
+     PyDoc_STR("call_values(function, args, kwargs, run_timeout, queue_timeout) -> the value;\n"
+               "(codec, bytes) when Python has to decode it; NotImplemented, and nothing done,\n"
+               "when Python has to encode the arguments. Timeouts as in call().")},
+    {"call", FAST(pp_pool_call), FAST_FLAGS,
      PyDoc_STR("call(function, payload, codec, keywords, run_timeout, queue_timeout)\n"
-               "-> bytes of plain MessagePack, or (codec, bytes). A timeout is seconds, None for\n"
-               "no limit, False for the pool's own.")},
+               "-> as call_values(). A timeout is seconds, None for no limit, False for the\n"
+               "pool's own.")},
     {"submit", FAST(pool_submit), FAST_FLAGS,
      PyDoc_STR("submit(function, payload, codec, keywords, run_timeout, queue_timeout, queue,\n"
                "token, items, wait_for_room) -> the call's id")},

@@ -269,6 +269,10 @@ static int worker_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->handlers);
     Py_VISIT(self->held);
     Py_VISIT(self->exposed.tuple);
+    for (size_t i = 0; i < PP_FLUSHED; i++) {
+        Py_VISIT(self->flushed[i].stream);
+        Py_VISIT(self->flushed[i].flush);
+    }
     return 0;
 }
 
@@ -279,6 +283,11 @@ static int worker_clear(PyObject *object)
     Py_CLEAR(self->functions);
     Py_CLEAR(self->handlers);
     Py_CLEAR(self->exposed.tuple);
+    for (size_t i = 0; i < PP_FLUSHED; i++) {
+        Py_CLEAR(self->flushed[i].stream);
+        Py_CLEAR(self->flushed[i].flush);
+    }
+    pp_plain_keys_clear(&self->keys);
     pp_worker_release(self);
     return 0;
 }

@@ -76,7 +76,7 @@ static PyObject *read_values(struct pp_worker_object *self, const struct pp_mess
     PyObject *values = NULL;
 
     if (call->codec == PP_CODEC_MSGPACK)
-        values = pp_plain_unpack_tuple(payload->data, payload->size, NULL);
+        values = pp_plain_unpack_tuple(payload->data, payload->size, NULL, &self->keys);
     if (values)
         return values;
     PyErr_Clear();
@@ -508,27 +508,30 @@ static void done(void *token)
 }
 
 /* What was printed without a newline goes out before the answer. Streams that the user
- * broke or closed are the user's. */
-static void flush(const char *name)
+ * broke or closed are the user's. Usually they are those of the call before. */
+static void flush(const char *name, struct pp_flushed *last)
 {
     PyObject *stream = PySys_GetObject(name); /* lent */
-    PyObject *done_ = NULL;
+    PyObject *done_;
 
     if (!stream || stream == Py_None)
         return;
-    Py_INCREF(stream);
-    done_ = PyObject_CallMethod(stream, "flush", NULL);
+    if (stream != last->stream) {
+        pp_worker_set(&last->flush, PyObject_GetAttrString(stream, "flush"));
+        pp_worker_set(&last->stream, Py_NewRef(stream));
+    }
+    done_ = last->flush ? PyObject_CallNoArgs(last->flush) : NULL;
     if (!done_)
         PyErr_Clear();
     Py_XDECREF(done_);
-    Py_DECREF(stream);
 }
 
 static void before_answer(void *token)
 {
-    (void)token;
-    flush("stdout");
-    flush("stderr");
+    struct pp_worker_object *self = token;
+
+    flush("stdout", &self->flushed[0]);
+    flush("stderr", &self->flushed[1]);
 }
 
 static void before_wait(void *token)

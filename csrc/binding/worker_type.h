@@ -21,6 +21,12 @@ struct pp_exposed {
     Py_ssize_t n_names, n_positional; /* of `names`, the first so many may come by position */
 };
 
+/* A stream and its bound flush(); owned. */
+struct pp_flushed {
+    PyObject *stream, *flush;
+};
+enum { PP_FLUSHED = 2 };
+
 struct pp_worker_object {
     PyObject_HEAD struct pp_worker *worker; /* owned */
     PyThreadState *saved;                   /* while waiting */
@@ -31,6 +37,8 @@ struct pp_worker_object {
     struct pp_bytes *notes;
     struct pp_exposed exposed; /* the function called last */
     struct pp_buffer out;      /* the packed result */
+    struct pp_flushed flushed[PP_FLUSHED]; /* stdout, stderr */
+    struct pp_plain_keys keys;
     uint64_t call;             /* the running call; 0: none */
 };
 

@@ -34,7 +34,7 @@ PYPROC_API void pyproc_config_init(struct pyproc_config *config)
 
 bool pp_pool_forked(const struct pyproc_pool *pool)
 {
-    return getpid() != pool->owner;
+    return pp_is_fork_copy(&pool->mark);
 }
 
 void pp_pool_active(struct pyproc_pool *pool, int change)
@@ -194,8 +194,11 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
 
     if (!pool)
         return NULL;
+    if (pp_fork_mark_init(&pool->mark) < 0) {
+        free(pool);
+        return NULL;
+    }
     (void)pthread_mutex_init(&pool->lock, NULL);
-    pool->owner = getpid();
     pool->queue_timeout = config->queue_timeout;
     pool->task_timeout = config->task_timeout;
     pool->max_queue = config->max_queue;
@@ -229,6 +232,7 @@ void pp_pool_destroy(struct pyproc_pool *pool)
         free(pool->start_error);
     }
     pp_plan_deinit(&pool->plan);
+    pp_fork_mark_deinit(&pool->mark);
     (void)pthread_mutex_destroy(&pool->lock);
     free(pool);
 }

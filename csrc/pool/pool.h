@@ -10,6 +10,7 @@
 #ifndef PP_POOL_POOL_H
 #define PP_POOL_POOL_H
 
+#include "base/fork.h"
 #include "base/clock.h"
 #include "base/list.h"
 #include "include/pyproc.h"
@@ -98,7 +99,7 @@ enum pp_pool_state { PP_POOL_OPEN, PP_POOL_DRAINING, PP_POOL_CLOSING, PP_POOL_CL
 
 struct pyproc_pool {
     pthread_mutex_t lock;
-    int32_t owner;         /* the process that made it; never changes */
+    struct pp_fork_mark mark; /* never changes */
     struct pp_loop *loop;  /* never changes while open */
     struct pp_plan plan;   /* never changes */
     struct pp_supervisor supervisor; /* loop */

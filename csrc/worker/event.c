@@ -116,7 +116,7 @@ int pp_worker_log(struct pp_worker *worker, struct pp_message_log *log)
     int r;
 
     /* A forked copy shares the socket: its bytes would fall between ours. */
-    if (getpid() != worker->pid)
+    if (pp_is_fork_copy(&worker->mark))
         return 0;
     (void)pthread_mutex_lock(&events->lock);
     r = take(events, log);

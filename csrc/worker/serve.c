@@ -77,12 +77,13 @@ int pp_worker_new(struct pp_worker **workerp)
     if (!worker)
         return pp_fail(-ENOMEM, "make the worker");
     worker->call_fd = worker->crash_fd = -1;
-    worker->pid = getpid();
     worker->max_frame = FIRST_MAX_FRAME;
     pp_arena_init(&worker->in, ARENA_LIMIT);
     pp_arena_init(&worker->scratch, ARENA_LIMIT);
     pp_buffer_init(&worker->out, PP_FRAME_LIMIT + PP_FRAME_HEADER);
     r = pp_worker_events_init(&worker->events, -1);
+    if (r == 0)
+        r = pp_fork_mark_init(&worker->mark);
     if (r == 0)
         r = take_descriptors(worker);
     if (r == 0)
@@ -100,6 +101,7 @@ struct pp_worker *pp_worker_free(struct pp_worker *worker)
     if (!worker)
         return NULL;
     pp_worker_events_deinit(&worker->events);
+    pp_fork_mark_deinit(&worker->mark);
     pp_frame_reader_free(worker->reader);
     pp_page_unmap(worker->control, PP_CONTROL_SIZE);
     pp_page_unmap(worker->status, PP_STATUS_SIZE);
@@ -154,7 +156,7 @@ int pp_worker_reply(struct pp_worker *worker, const struct pp_message *reply)
 
 void pp_worker_leave_if_copy(const struct pp_worker *worker)
 {
-    if (getpid() != worker->pid)
+    if (pp_is_fork_copy(&worker->mark))
         _exit(0);
 }
 

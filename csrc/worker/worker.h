@@ -8,6 +8,7 @@
 
 #include "worker/serve.h"
 
+#include "base/fork.h"
 #include "ipc/page.h"
 #include "wire/frame.h"
 
@@ -39,7 +40,7 @@ struct pp_worker_chunk {
 
 struct pp_worker {
     int call_fd, crash_fd;
-    pid_t pid;                             /* a forked copy sees that it is one */
+    struct pp_fork_mark mark;
     const struct pp_control_page *control; /* mapped, the host writes it */
     struct pp_status_page *status;         /* mapped, read by the host */
     struct pp_frame_reader *reader;
