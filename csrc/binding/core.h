@@ -28,8 +28,7 @@ extern PyType_Spec pp_queue_spec;
 PyObject *pp_exception(struct core_state *state, const struct pyproc_reply *reply,
                        PyObject *function);
 /* Raises it. Always answers NULL. */
-PyObject *pp_raise(struct core_state *state, const struct pyproc_reply *reply,
-                   PyObject *function);
+PyObject *pp_raise(struct core_state *state, const struct pyproc_reply *reply, PyObject *function);
 /* Raises what a negative answer of the core means (OSError with its words). NULL. */
 PyObject *pp_raise_errno(int code);
 
@@ -47,10 +46,10 @@ int pp_span(PyObject *seconds, int64_t *nsp);
 /* A Python configuration (a dict of the keys named in convert.c) as the core wants it.
  * Strings stay borrowed from `keep`, a list that the caller owns. */
 struct pp_config_memory {
-    PyObject *keep;                   /* list of objects whose bytes are borrowed */
-    struct pyproc_bytes *path;        /* owned */
+    PyObject *keep;                    /* list of objects whose bytes are borrowed */
+    struct pyproc_bytes *path;         /* owned */
     struct pyproc_function *functions; /* owned */
-    const char **env, **env_pass;     /* owned arrays */
+    const char **env, **env_pass;      /* owned arrays */
 };
 int pp_convert_config(PyObject *dict, struct pyproc_config *config,
                       struct pp_config_memory *memory);
