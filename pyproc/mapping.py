@@ -59,9 +59,7 @@ class Options:
             not isinstance(self.chunksize, int) or not 1 <= self.chunksize <= 1_000_000
         ):
             raise ValueError(f"chunksize={self.chunksize!r}: 1 to 1000000, or 'auto', is needed")
-        if not (
-            self.progress in (None, True, False, "tqdm", "rich") or callable(self.progress)
-        ):
+        if not (self.progress in (None, True, False, "tqdm", "rich") or callable(self.progress)):
             raise ValueError(f"progress={self.progress!r}: True, 'tqdm', 'rich' or a function")
         check_seconds(self.timeout, "timeout")
 

@@ -12,8 +12,7 @@ enum { SIZE = 1 };
 
 int pp_fork_mark_init(struct pp_fork_mark *mark)
 {
-    uint8_t *page =
-        mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *page = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (page == MAP_FAILED)
         return pp_fail(-errno, "make the mark that a fork wipes");

@@ -230,8 +230,7 @@ static int get_functions(PyObject *dict, struct pyproc_config *config,
     return 0;
 }
 
-static int get_target(PyObject *dict, struct pyproc_config *config,
-                      struct pp_config_memory *memory)
+static int get_target(PyObject *dict, struct pyproc_config *config, struct pp_config_memory *memory)
 {
     size_t kind = 0;
 
@@ -270,8 +269,7 @@ static int get_limits(PyObject *dict, struct pyproc_config *config)
     return 0;
 }
 
-int pp_convert_config(PyObject *dict, struct pyproc_config *config,
-                      struct pp_config_memory *memory)
+int pp_convert_config(PyObject *dict, struct pyproc_config *config, struct pp_config_memory *memory)
 {
     PyObject *events = get(dict, "events");
 

@@ -30,8 +30,7 @@ extern PyType_Spec pp_queue_spec;
 PyObject *pp_exception(struct core_state *state, const struct pyproc_reply *reply,
                        PyObject *function);
 /* Raises it. Always answers NULL. */
-PyObject *pp_raise(struct core_state *state, const struct pyproc_reply *reply,
-                   PyObject *function);
+PyObject *pp_raise(struct core_state *state, const struct pyproc_reply *reply, PyObject *function);
 /* Raises what a negative answer of the core means (OSError with its words). NULL. */
 PyObject *pp_raise_errno(int code);
 
@@ -49,10 +48,10 @@ int pp_span(PyObject *seconds, int64_t *nsp);
 /* A Python configuration (a dict of the keys named in convert.c) as the core wants it.
  * Strings stay borrowed from `keep`, a list that the caller owns. */
 struct pp_config_memory {
-    PyObject *keep;                   /* list of objects whose bytes are borrowed */
-    struct pyproc_bytes *path;        /* owned */
+    PyObject *keep;                    /* list of objects whose bytes are borrowed */
+    struct pyproc_bytes *path;         /* owned */
     struct pyproc_function *functions; /* owned */
-    const char **env, **env_pass;     /* owned arrays */
+    const char **env, **env_pass;      /* owned arrays */
 };
 int pp_convert_config(PyObject *dict, struct pyproc_config *config,
                       struct pp_config_memory *memory);
@@ -77,8 +76,8 @@ struct pp_request_memory {
 int pp_convert_request(PyObject *const *args, struct pyproc_request *request,
                        struct pp_request_memory *memory);
 int pp_count_is(Py_ssize_t n_args, Py_ssize_t wanted, PyObject *names, const char *function);
-PyObject *pp_pool_call(PyObject *self, PyTypeObject *type, PyObject *const *args,
-                       Py_ssize_t n_args, PyObject *names);
+PyObject *pp_pool_call(PyObject *self, PyTypeObject *type, PyObject *const *args, Py_ssize_t n_args,
+                       PyObject *names);
 PyObject *pp_pool_call_values(PyObject *self, PyTypeObject *type, PyObject *const *args,
                               Py_ssize_t n_args, PyObject *names);
 

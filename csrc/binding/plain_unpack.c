@@ -252,10 +252,8 @@ PyObject *pp_plain_unpack(const uint8_t *bytes, size_t n, PyObject *hook,
 PyObject *pp_plain_unpack_tuple(const uint8_t *bytes, size_t n, PyObject *hook,
                                 struct pp_plain_keys *keys)
 {
-    struct unpacker u = {.c = {.at = bytes, .end = bytes + n, .items = n},
-                         .hook = hook,
-                         .keys = keys,
-                         .depth = 1};
+    struct unpacker u = {
+        .c = {.at = bytes, .end = bytes + n, .items = n}, .hook = hook, .keys = keys, .depth = 1};
     struct pp_plain_head head;
     const char *why = pp_plain_read_head(&u.c, &head);
 

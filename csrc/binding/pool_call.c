@@ -103,8 +103,8 @@ static PyObject *call(PyObject *self, PyTypeObject *type, const struct pyproc_re
     return result;
 }
 
-PyObject *pp_pool_call(PyObject *self, PyTypeObject *type, PyObject *const *args,
-                       Py_ssize_t n_args, PyObject *names)
+PyObject *pp_pool_call(PyObject *self, PyTypeObject *type, PyObject *const *args, Py_ssize_t n_args,
+                       PyObject *names)
 {
     struct pp_request_memory memory;
     struct pyproc_request request;
@@ -165,7 +165,8 @@ static int convert_values(PyObject *const *args, struct pp_buffer *out,
     if (r < 0 && !PyErr_Occurred())
         (void)PyErr_NoMemory();
     request->codec = PYPROC_CODEC_MSGPACK;
-    request->payload = (struct pyproc_bytes){(const char *)pp_buffer_bytes(out), pp_buffer_size(out)};
+    request->payload =
+        (struct pyproc_bytes){(const char *)pp_buffer_bytes(out), pp_buffer_size(out)};
     return r;
 }
 

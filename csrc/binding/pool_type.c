@@ -3,8 +3,7 @@
 #include "binding/core.h"
 
 struct pool_object {
-    PyObject_HEAD
-    struct pyproc_pool *pool; /* owned */
+    PyObject_HEAD struct pyproc_pool *pool; /* owned */
 };
 
 int pp_gil_interrupted(void *token)
@@ -146,10 +145,8 @@ static PyObject *pool_cancel(PyObject *self, PyTypeObject *type, PyObject *const
     kill = PyObject_IsTrue(args[1]);
     if (PyErr_Occurred())
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    r = pyproc_cancel(pp_pool_of(self), id, kill);
-    Py_END_ALLOW_THREADS
-    return PyLong_FromLong(r);
+    Py_BEGIN_ALLOW_THREADS r = pyproc_cancel(pp_pool_of(self), id, kill);
+    Py_END_ALLOW_THREADS return PyLong_FromLong(r);
 }
 
 static PyObject *pool_close(PyObject *self, PyTypeObject *type, PyObject *const *args,
@@ -188,12 +185,10 @@ static PyObject *pool_resize(PyObject *self, PyTypeObject *type, PyObject *const
     most = PyLong_AsUnsignedLong(args[1]);
     if (PyErr_Occurred())
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    r = pyproc_resize(pp_pool_of(self), least > 1000000 ? 1000000 : (unsigned)least,
+    Py_BEGIN_ALLOW_THREADS r =
+        pyproc_resize(pp_pool_of(self), least > 1000000 ? 1000000 : (unsigned)least,
                       most > 1000000 ? 1000000 : (unsigned)most);
-    Py_END_ALLOW_THREADS
-    if (r < 0)
-        return pp_raise_errno(r);
+    Py_END_ALLOW_THREADS if (r < 0) return pp_raise_errno(r);
     Py_RETURN_NONE;
 }
 
@@ -205,19 +200,18 @@ static PyObject *pool_stats(PyObject *self, PyObject *unused)
     (void)unused;
     if (!dict)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    pyproc_stats(pp_pool_of(self), &stats);
+    Py_BEGIN_ALLOW_THREADS pyproc_stats(pp_pool_of(self), &stats);
     Py_END_ALLOW_THREADS
-#define PUT(name)                                                                                  \
-    if (dict) {                                                                                    \
-        PyObject *value = PyLong_FromUnsignedLongLong(stats.name);                                 \
-        if (!value || PyDict_SetItemString(dict, #name, value) < 0)                                \
-            Py_CLEAR(dict);                                                                        \
-        Py_XDECREF(value);                                                                         \
+#define PUT(name)                                                   \
+    if (dict) {                                                     \
+        PyObject *value = PyLong_FromUnsignedLongLong(stats.name);  \
+        if (!value || PyDict_SetItemString(dict, #name, value) < 0) \
+            Py_CLEAR(dict);                                         \
+        Py_XDECREF(value);                                          \
     }
-    PYPROC_STATS_FIELDS(PUT)
+        PYPROC_STATS_FIELDS(PUT)
 #undef PUT
-    return dict;
+            return dict;
 }
 
 enum { WORKERS_MAX = 4096 };
@@ -232,10 +226,8 @@ static PyObject *pool_workers(PyObject *self, PyObject *unused)
     (void)unused;
     if (!infos)
         return PyErr_NoMemory();
-    Py_BEGIN_ALLOW_THREADS
-    n = pyproc_workers(pp_pool_of(self), infos, WORKERS_MAX);
-    Py_END_ALLOW_THREADS
-    list = PyList_New(0);
+    Py_BEGIN_ALLOW_THREADS n = pyproc_workers(pp_pool_of(self), infos, WORKERS_MAX);
+    Py_END_ALLOW_THREADS list = PyList_New(0);
     for (size_t i = 0; list && i < n && i < WORKERS_MAX; i++) {
         PyObject *tuple =
             Py_BuildValue("(IisKd)", (unsigned)infos[i].id, (int)infos[i].pid, infos[i].state,

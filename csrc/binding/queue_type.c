@@ -2,8 +2,7 @@
 #include "binding/core.h"
 
 struct queue_object {
-    PyObject_HEAD
-    struct pyproc_queue *queue; /* a reference; never changes after __new__ */
+    PyObject_HEAD struct pyproc_queue *queue; /* a reference; never changes after __new__ */
 };
 
 struct pyproc_queue *pp_queue_of(PyObject *object)
@@ -137,11 +136,8 @@ static PyObject *queue_wait(PyObject *self, PyTypeObject *type, PyObject *const 
         return NULL;
     }
     do {
-        Py_BEGIN_ALLOW_THREADS
-        r = pyproc_queue_wait(queue->queue, -1);
-        Py_END_ALLOW_THREADS
-        if (r == 2 && PyErr_CheckSignals() < 0)
-            return NULL;
+        Py_BEGIN_ALLOW_THREADS r = pyproc_queue_wait(queue->queue, -1);
+        Py_END_ALLOW_THREADS if (r == 2 && PyErr_CheckSignals() < 0) return NULL;
     } while (r == 2);
     if (r == 1)
         Py_RETURN_NONE;

@@ -53,8 +53,7 @@ static int put_death(PyObject *fields, const struct pyproc_death *death)
         return -1;
     if (death->exit_code >= 0 && put(fields, "exit_code", PyLong_FromLong(death->exit_code)) < 0)
         return -1;
-    if (death->python_stack.size &&
-        put(fields, "python_stack", pp_text(death->python_stack)) < 0)
+    if (death->python_stack.size && put(fields, "python_stack", pp_text(death->python_stack)) < 0)
         return -1;
     if (put(fields, "pid", PyLong_FromLong(death->pid)) < 0 ||
         put(fields, "worker_id", PyLong_FromUnsignedLong(death->worker_id)) < 0 ||
@@ -84,10 +83,9 @@ static PyObject *notes_tuple(const struct pyproc_failure_node *node)
 static PyObject *node_tuple(const struct pyproc_failure_node *node)
 {
     return Py_BuildValue("(iINNNNNNN)", node->relation, (unsigned)node->parent,
-                         pp_text(node->type_name), pp_text(node->message),
-                         pp_text(node->traceback), pp_bytes_object(node->arguments),
-                         pp_bytes_object(node->attributes), notes_tuple(node),
-                         PyBool_FromLong(node->suppress_context));
+                         pp_text(node->type_name), pp_text(node->message), pp_text(node->traceback),
+                         pp_bytes_object(node->arguments), pp_bytes_object(node->attributes),
+                         notes_tuple(node), PyBool_FromLong(node->suppress_context));
 }
 
 static PyObject *node_list(const struct pyproc_failure *failure)

@@ -188,8 +188,7 @@ static PyObject *call_function(const struct pp_exposed *f, PyObject *values, PyO
     result = keywords ? call_with_keywords(f->function, values, keywords)
                       : PyObject_Call(f->function, values, NULL);
     Py_DECREF(values);
-    if (!result ||
-        pp_shape_fits(f->shapes, &f->shapes[f->n_names + PP_SHAPE_RESULT], result))
+    if (!result || pp_shape_fits(f->shapes, &f->shapes[f->n_names + PP_SHAPE_RESULT], result))
         return result;
     checked = PyObject_CallMethod(f->plan, "result", "(O)", result);
     Py_DECREF(result);

@@ -35,11 +35,11 @@ struct pp_worker_object {
     PyObject *held;                         /* what the answer lends bytes from */
     struct pp_failure_node *nodes;
     struct pp_bytes *notes;
-    struct pp_exposed exposed; /* the function called last */
-    struct pp_buffer out;      /* the packed result */
+    struct pp_exposed exposed;             /* the function called last */
+    struct pp_buffer out;                  /* the packed result */
     struct pp_flushed flushed[PP_FLUSHED]; /* stdout, stderr */
     struct pp_plain_keys keys;
-    uint64_t call;             /* the running call; 0: none */
+    uint64_t call; /* the running call; 0: none */
 };
 
 extern const struct pp_worker_calls pp_worker_python_calls;

@@ -59,8 +59,8 @@ enum pyproc_end {
     PYPROC_END_START = 9,         /* no worker could be started */
     PYPROC_END_CLOSED = 10,       /* the pool is closed, or belongs to the process we forked from */
     PYPROC_END_QUEUE_FULL = 11,
-    PYPROC_END_TOO_LARGE = 12, /* the request or the answer is over the frame limit */
-    PYPROC_END_NESTED = 13,    /* would wait for a worker that this very thread holds */
+    PYPROC_END_TOO_LARGE = 12,   /* the request or the answer is over the frame limit */
+    PYPROC_END_NESTED = 13,      /* would wait for a worker that this very thread holds */
     PYPROC_END_INTERRUPTED = 14, /* the caller's `interrupted` said so */
 };
 
@@ -116,11 +116,11 @@ struct pyproc_reply {
 PYPROC_API void pyproc_reply_clear(struct pyproc_reply *reply);
 
 struct pyproc_config {
-    const char *python;  /* interpreter to exec; required, PATH is never searched */
-    const char *package; /* directory of the pyproc package; NULL: found beside this library */
-    const char *keeper;  /* NULL: <package>/pyproc-keeper */
-    const char *cwd;     /* NULL: the host's */
-    const char *const *env;      /* "NAME=value" added to the scrubbed environment; may be NULL */
+    const char *python;     /* interpreter to exec; required, PATH is never searched */
+    const char *package;    /* directory of the pyproc package; NULL: found beside this library */
+    const char *keeper;     /* NULL: <package>/pyproc-keeper */
+    const char *cwd;        /* NULL: the host's */
+    const char *const *env; /* "NAME=value" added to the scrubbed environment; may be NULL */
     const char *const *env_pass; /* names that pass besides the allow-list; may be NULL */
 
     enum pyproc_target_kind target_kind;
@@ -131,11 +131,11 @@ struct pyproc_config {
     size_t n_path;
     struct pyproc_bytes prefix, base_prefix, python_version; /* expected; size 0: not checked */
 
-    unsigned min_workers, max_workers; /* 1 <= min <= max <= 4096 */
-    size_t max_queue;                  /* calls waiting; 0: no limit */
-    size_t max_queue_bytes;            /* payload bytes waiting; 0: no limit */
-    size_t max_frame;                  /* bytes of one message's body */
-    size_t max_result;                 /* bytes of one result */
+    unsigned min_workers, max_workers;                  /* 1 <= min <= max <= 4096 */
+    size_t max_queue;                                   /* calls waiting; 0: no limit */
+    size_t max_queue_bytes;                             /* payload bytes waiting; 0: no limit */
+    size_t max_frame;                                   /* bytes of one message's body */
+    size_t max_result;                                  /* bytes of one result */
     int64_t start_timeout, queue_timeout, task_timeout; /* ns; PYPROC_FOREVER: none */
 
     /* rlimits, hard and soft; PYPROC_UNLIMITED: as the host has them. core is 0 by default. */
@@ -214,15 +214,15 @@ enum pyproc_item_kind { PYPROC_ITEM_CALL, PYPROC_ITEM_OUTPUT, PYPROC_ITEM_LOG };
 struct pyproc_item {
     struct pyproc_item *next;
     enum pyproc_item_kind kind;
-    void *token;               /* CALL */
-    struct pyproc_reply reply; /* CALL */
-    uint32_t worker_id;        /* OUTPUT, LOG */
-    int stream;                /* OUTPUT: 1 or 2 */
-    int level;                 /* LOG */
-    double created;            /* LOG: seconds since the epoch */
-    uint64_t call_id;          /* LOG */
-    uint64_t dropped;          /* LOG, OUTPUT: records or bytes lost so far */
-    struct pyproc_bytes text;  /* OUTPUT: whole lines; LOG: the message */
+    void *token;                                  /* CALL */
+    struct pyproc_reply reply;                    /* CALL */
+    uint32_t worker_id;                           /* OUTPUT, LOG */
+    int stream;                                   /* OUTPUT: 1 or 2 */
+    int level;                                    /* LOG */
+    double created;                               /* LOG: seconds since the epoch */
+    uint64_t call_id;                             /* LOG */
+    uint64_t dropped;                             /* LOG, OUTPUT: records or bytes lost so far */
+    struct pyproc_bytes text;                     /* OUTPUT: whole lines; LOG: the message */
     struct pyproc_bytes logger, exception, extra; /* LOG */
 };
 
@@ -242,28 +242,28 @@ PYPROC_API void pyproc_queue_unref(struct pyproc_queue *queue);
 PYPROC_API void pyproc_item_free(struct pyproc_item *item);
 
 /* Flat counters; PYPROC_STATS_FIELDS names them in order. */
-#define PYPROC_STATS_FIELDS(X)                                                                     \
-    X(workers)                                                                                     \
-    X(workers_idle)                                                                                \
-    X(workers_busy)                                                                                \
-    X(workers_starting)                                                                            \
-    X(workers_started)                                                                             \
-    X(workers_died)                                                                                \
-    X(start_failures)                                                                              \
-    X(calls_admitted)                                                                              \
-    X(calls_waiting)                                                                               \
-    X(calls_running)                                                                               \
-    X(calls_ok)                                                                                    \
-    X(calls_failed)                                                                                \
-    X(calls_crashed)                                                                               \
-    X(calls_timed_out)                                                                             \
-    X(calls_cancelled)                                                                             \
-    X(calls_rejected)                                                                              \
-    X(calls_requeued)                                                                              \
-    X(calls_recalled)                                                                              \
-    X(queue_bytes)                                                                                 \
-    X(protocol_errors)                                                                             \
-    X(output_dropped_bytes)                                                                        \
+#define PYPROC_STATS_FIELDS(X) \
+    X(workers)                 \
+    X(workers_idle)            \
+    X(workers_busy)            \
+    X(workers_starting)        \
+    X(workers_started)         \
+    X(workers_died)            \
+    X(start_failures)          \
+    X(calls_admitted)          \
+    X(calls_waiting)           \
+    X(calls_running)           \
+    X(calls_ok)                \
+    X(calls_failed)            \
+    X(calls_crashed)           \
+    X(calls_timed_out)         \
+    X(calls_cancelled)         \
+    X(calls_rejected)          \
+    X(calls_requeued)          \
+    X(calls_recalled)          \
+    X(queue_bytes)             \
+    X(protocol_errors)         \
+    X(output_dropped_bytes)    \
     X(keeper_restarts)
 
 struct pyproc_stats {

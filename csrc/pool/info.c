@@ -24,8 +24,7 @@ static void fill_counters(struct pyproc_pool *pool, struct pyproc_stats *stats)
     stats->protocol_errors = pp_counted(&m->protocol_errors);
     stats->output_dropped_bytes =
         __atomic_load_n(&pool->supervisor.output_dropped, __ATOMIC_RELAXED);
-    stats->keeper_restarts =
-        __atomic_load_n(&pool->supervisor.keeper_restarts, __ATOMIC_RELAXED);
+    stats->keeper_restarts = __atomic_load_n(&pool->supervisor.keeper_restarts, __ATOMIC_RELAXED);
 }
 
 PYPROC_API void pyproc_stats(struct pyproc_pool *pool, struct pyproc_stats *stats)

@@ -10,8 +10,8 @@
 #ifndef PP_POOL_POOL_H
 #define PP_POOL_POOL_H
 
-#include "base/fork.h"
 #include "base/clock.h"
+#include "base/fork.h"
 #include "base/list.h"
 #include "include/pyproc.h"
 #include "metrics/metrics.h"
@@ -74,20 +74,20 @@ enum pp_call_state { PP_CALL_WAITING, PP_CALL_OFFERED, PP_CALL_ENDED };
 
 /* A queued call: owned by the pool from admission to its end. */
 struct pp_call {
-    struct pp_want want;    /* lock, while WAITING */
-    struct pp_list offered; /* in slot->inflight; loop */
-    struct pp_call *next;   /* in its hash bucket; lock */
-    enum pp_call_state state;  /* lock */
+    struct pp_want want;      /* lock, while WAITING */
+    struct pp_list offered;   /* in slot->inflight; loop */
+    struct pp_call *next;     /* in its hash bucket; lock */
+    enum pp_call_state state; /* lock */
     uint64_t id;
-    uint64_t wire_id;          /* of this dispatch; loop */
-    struct pp_slot *slot;      /* lock, while OFFERED */
-    int64_t queue_deadline;    /* PP_NEVER: none */
-    size_t heap_index;         /* in pool->expiry; lock; SIZE_MAX: not in it */
-    int64_t run_timeout;       /* PP_NEVER: none */
+    uint64_t wire_id;       /* of this dispatch; loop */
+    struct pp_slot *slot;   /* lock, while OFFERED */
+    int64_t queue_deadline; /* PP_NEVER: none */
+    size_t heap_index;      /* in pool->expiry; lock; SIZE_MAX: not in it */
+    int64_t run_timeout;    /* PP_NEVER: none */
     unsigned requeued;
-    bool cancelled;            /* lock: end it, however */
-    struct pyproc_queue *queue; /* a reference */
-    struct pyproc_item *item;   /* owned; where its end is written */
+    bool cancelled;                 /* lock: end it, however */
+    struct pyproc_queue *queue;     /* a reference */
+    struct pyproc_item *item;       /* owned; where its end is written */
     struct pp_message_call message; /* points into `bytes` */
     uint32_t part_count;            /* items of a chunk that came as parts */
     struct pp_buffer parts;         /* their bytes */
@@ -99,12 +99,12 @@ enum pp_pool_state { PP_POOL_OPEN, PP_POOL_DRAINING, PP_POOL_CLOSING, PP_POOL_CL
 
 struct pyproc_pool {
     pthread_mutex_t lock;
-    struct pp_fork_mark mark; /* never changes */
-    struct pp_loop *loop;  /* never changes while open */
-    struct pp_plan plan;   /* never changes */
-    struct pp_supervisor supervisor; /* loop */
-    struct pp_metrics metrics;       /* atomics */
-    int64_t queue_timeout, task_timeout; /* never change; PP_NEVER: none */
+    struct pp_fork_mark mark;                      /* never changes */
+    struct pp_loop *loop;                          /* never changes while open */
+    struct pp_plan plan;                           /* never changes */
+    struct pp_supervisor supervisor;               /* loop */
+    struct pp_metrics metrics;                     /* atomics */
+    int64_t queue_timeout, task_timeout;           /* never change; PP_NEVER: none */
     size_t max_queue, max_queue_bytes, max_result; /* never change */
     _Atomic uint64_t next_id;
 
@@ -117,9 +117,9 @@ struct pyproc_pool {
     size_t n_waiting; /* wants */
     size_t n_waiting_calls;
     size_t waiting_bytes;
-    size_t active;  /* admitted calls of either kind that have not ended */
+    size_t active; /* admitted calls of either kind that have not ended */
     uint32_t next_worker;
-    int64_t armed;  /* what the loop's timer is set to */
+    int64_t armed; /* what the loop's timer is set to */
     struct pp_call **buckets;
     size_t n_buckets, n_calls;
     struct pp_call **expiry; /* heap by queue_deadline */
@@ -137,11 +137,11 @@ struct pyproc_pool {
     unsigned start_failures; /* in a row */
     int64_t next_start;      /* back-off */
     struct pp_reply_holder *start_error;
-    int64_t recall_at;       /* when to look for calls that wait behind a slow one */
-    int64_t close_at;        /* when those that were told to leave are killed */
-    bool orphan;             /* lock: nobody will close or join: the loop frees it all */
-    bool hurry;              /* lock: close without letting idle workers leave by themselves */
-    bool joined;             /* lock: somebody joins the loop thread */
+    int64_t recall_at; /* when to look for calls that wait behind a slow one */
+    int64_t close_at;  /* when those that were told to leave are killed */
+    bool orphan;       /* lock: nobody will close or join: the loop frees it all */
+    bool hurry;        /* lock: close without letting idle workers leave by themselves */
+    bool joined;       /* lock: somebody joins the loop thread */
 };
 
 /* Ends of a batch, put on their queue in one go. Loop, or any thread on its stack. */
@@ -151,7 +151,7 @@ struct pp_done {
 };
 
 /* pool.c; lock held unless said otherwise. */
-bool pp_pool_forked(const struct pyproc_pool *pool);      /* no lock */
+bool pp_pool_forked(const struct pyproc_pool *pool);       /* no lock */
 void pp_pool_active(struct pyproc_pool *pool, int change); /* admits (+1) or ends (-1) a call */
 void pp_pool_wait_for_worker(struct pyproc_pool *pool, struct pp_want *want, bool first);
 void pp_pool_unwait(struct pyproc_pool *pool, struct pp_want *want);

@@ -16,8 +16,8 @@
 /* How long a worker that was told to leave may take. */
 #define LEAVE_TIME (1 * PP_SECOND)
 
-#define EACH_SLOT(pool, at, after)                                                                 \
-    for (at = (pool)->slots.next, after = at->next; at != &(pool)->slots;                          \
+#define EACH_SLOT(pool, at, after)                                        \
+    for (at = (pool)->slots.next, after = at->next; at != &(pool)->slots; \
          at = after, after = at->next)
 
 static struct pp_slot *slot_at(struct pp_list *at)
@@ -205,8 +205,7 @@ static void explain_start(struct pp_slot *slot, struct pyproc_reply *why)
     if (strcmp(worker->death.cause, "start timeout") == 0)
         (void)snprintf(text, sizeof text, "the worker was not ready in time; it was killed");
     else if (worker->death.exit_code >= 0)
-        (void)snprintf(text, sizeof text,
-                       "the worker left with exit code %d before it was ready",
+        (void)snprintf(text, sizeof text, "the worker left with exit code %d before it was ready",
                        worker->death.exit_code);
     else
         (void)snprintf(text, sizeof text, "the worker died by signal %d before it was ready (%s)",

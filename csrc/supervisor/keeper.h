@@ -48,10 +48,10 @@ struct pp_keeper_event {
     enum pp_keeper_event_kind kind;
     uint32_t worker;
     pid_t pid;
-    int pidfd;     /* LAUNCHED: the caller's to close; else -1 */
-    char step[32]; /* FAILED: "fork", "rlimit", "chdir", "exec", ... */
-    int error;     /* FAILED: errno */
-    int status;    /* ENDED: as from waitpid(2) */
+    int pidfd;                               /* LAUNCHED: the caller's to close; else -1 */
+    char step[32];                           /* FAILED: "fork", "rlimit", "chdir", "exec", ... */
+    int error;                               /* FAILED: errno */
+    int status;                              /* ENDED: as from waitpid(2) */
     int64_t user_us, system_us, max_rss_kib; /* ENDED: rusage */
 };
 

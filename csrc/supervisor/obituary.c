@@ -90,8 +90,7 @@ static void fill(struct pp_worker *worker, const struct pp_keeper_event *event)
     }
     read_stack(worker);
     death->python_stack_missing = missing_stack(worker);
-    death->stderr_tail =
-        (struct pyproc_bytes){worker->output[1].tail, worker->output[1].tail_size};
+    death->stderr_tail = (struct pyproc_bytes){worker->output[1].tail, worker->output[1].tail_size};
     death->cause = word_for(worker);
 }
 

@@ -16,8 +16,8 @@
 enum { PP_OUTPUT_TAIL = 8 * 1024, PP_OUTPUT_LINE = 8 * 1024 };
 
 struct pp_output {
-    int fd;                      /* owned; -1 when closed */
-    int stream;                  /* 1 or 2 */
+    int fd;     /* owned; -1 when closed */
+    int stream; /* 1 or 2 */
     uint32_t worker_id;
     struct pp_watch *watch;      /* owned */
     struct pyproc_queue *events; /* lent by the plan; NULL drops */

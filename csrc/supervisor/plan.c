@@ -21,10 +21,25 @@
 /* What an interpreter and the libraries it loads need to find themselves, the
  * language and the time zone; nothing that usually carries a credential. */
 static const char *const passing[] = {
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TZDIR", "TMPDIR",
-    "LD_LIBRARY_PATH", "FONTCONFIG_PATH", "MAGICK_HOME", "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "SSL_CERT_FILE",
-    "SSL_CERT_DIR", NULL,
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TZDIR",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "FONTCONFIG_PATH",
+    "MAGICK_HOME",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    NULL,
 };
 
 static bool named(const char *entry, const char *name)
@@ -227,8 +242,8 @@ int pp_plan_init(struct pp_plan *plan, const struct pyproc_config *config)
 {
     int r;
 
-    *plan = (struct pp_plan){.max_frame = config->max_frame,
-                             .start_timeout = config->start_timeout};
+    *plan =
+        (struct pp_plan){.max_frame = config->max_frame, .start_timeout = config->start_timeout};
     pp_buffer_init(&plan->hello, SIZE_MAX / 2);
     build_policy(&plan->policy, config);
     r = build_command(plan, config);

@@ -11,10 +11,10 @@
 #include "security/policy.h"
 
 struct pp_plan {
-    char **argv;           /* owned, NULL-terminated */
-    char **envp;           /* owned, NULL-terminated */
-    char *cwd;             /* owned */
-    char *keeper;          /* owned */
+    char **argv;  /* owned, NULL-terminated */
+    char **envp;  /* owned, NULL-terminated */
+    char *cwd;    /* owned */
+    char *keeper; /* owned */
     struct pp_policy policy;
     struct pp_buffer hello; /* one whole frame */
     size_t max_frame;

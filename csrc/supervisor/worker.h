@@ -37,20 +37,20 @@ const char *pp_worker_state_name(int state);
 struct pp_supervisor;
 
 struct pp_worker {
-    uint32_t id;                       /* never changes */
-    int64_t born;                      /* never changes */
-    struct pp_supervisor *supervisor;  /* never changes */
-    _Atomic int state;                 /* enum pp_worker_state; any thread may read */
-    _Atomic int32_t pid;               /* 0 until launched */
+    uint32_t id;                      /* never changes */
+    int64_t born;                     /* never changes */
+    struct pp_supervisor *supervisor; /* never changes */
+    _Atomic int state;                /* enum pp_worker_state; any thread may read */
+    _Atomic int32_t pid;              /* 0 until launched */
     _Atomic uint64_t tasks_done;
-    const char *_Atomic cause;         /* why it was doomed: a fixed word, the first one stays */
-    _Atomic uint32_t ended;            /* futex: 1 when `death` is complete */
-    struct pp_reply_holder *start;     /* loop: what it said when it could not start */
+    const char *_Atomic cause;     /* why it was doomed: a fixed word, the first one stays */
+    _Atomic uint32_t ended;        /* futex: 1 when `death` is complete */
+    struct pp_reply_holder *start; /* loop: what it said when it could not start */
 
     /* The channel's owner: the loop, or the lease holder. */
     struct pp_channel channel;
-    struct pp_control_page *control;      /* owned mapping */
-    const struct pp_status_page *status;  /* owned mapping; hints only */
+    struct pp_control_page *control;     /* owned mapping */
+    const struct pp_status_page *status; /* owned mapping; hints only */
 
     /* Loop thread only. */
     struct pp_watch *call_watch;
