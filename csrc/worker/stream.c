@@ -62,8 +62,11 @@ static int wait_with_events(struct pp_worker *worker)
 
 static int wait_for_bytes(struct pp_worker *worker)
 {
-    int r;
+    /* A signal that came since the user's code ended would not interrupt what follows. */
+    int r = worker->calls->interrupted(worker->token);
 
+    if (r != 0)
+        return r;
     worker->calls->before_wait(worker->token);
     r = wait_with_events(worker);
     if (r == 0)
