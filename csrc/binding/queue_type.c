@@ -44,7 +44,10 @@ static PyObject *call_tuple(struct core_state *state, struct pyproc_item *item)
     PyObject *payload;
 
     if (reply->end != PYPROC_END_VALUE) {
-        exception = pp_exception(state, reply, NULL);
+        PyObject *function = pp_text(item->text);
+
+        exception = function ? pp_exception(state, reply, function) : NULL;
+        Py_XDECREF(function);
         if (!exception) { /* the end must arrive all the same */
             PyObject *type, *traceback;
 

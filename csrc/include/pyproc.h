@@ -214,15 +214,16 @@ enum pyproc_item_kind { PYPROC_ITEM_CALL, PYPROC_ITEM_OUTPUT, PYPROC_ITEM_LOG };
 struct pyproc_item {
     struct pyproc_item *next;
     enum pyproc_item_kind kind;
-    void *token;                                  /* CALL */
-    struct pyproc_reply reply;                    /* CALL */
-    uint32_t worker_id;                           /* OUTPUT, LOG */
-    int stream;                                   /* OUTPUT: 1 or 2 */
-    int level;                                    /* LOG */
-    double created;                               /* LOG: seconds since the epoch */
-    uint64_t call_id;                             /* LOG */
-    uint64_t dropped;                             /* LOG, OUTPUT: records or bytes lost so far */
-    struct pyproc_bytes text;                     /* OUTPUT: whole lines; LOG: the message */
+    void *token;               /* CALL */
+    struct pyproc_reply reply; /* CALL */
+    uint32_t worker_id;        /* OUTPUT, LOG */
+    int stream;                /* OUTPUT: 1 or 2 */
+    int level;                 /* LOG */
+    double created;            /* LOG: seconds since the epoch */
+    uint64_t call_id;          /* LOG */
+    uint64_t dropped;          /* LOG, OUTPUT: records or bytes lost so far */
+    struct pyproc_bytes text;  /* CALL: the function's name, cut at 256 bytes; OUTPUT: whole
+                                * lines; LOG: the message */
     struct pyproc_bytes logger, exception, extra; /* LOG */
 };
 

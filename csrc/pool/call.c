@@ -49,12 +49,33 @@ static void copy_request(struct pp_call *call, const struct pyproc_request *requ
     call->message.items = request->items;
 }
 
+/* How much of a function's name its errors show. */
+enum { NAME_MAX_SHOWN = 256 };
+
+/* The name goes along in the same memory. */
+static struct pyproc_item *item_new(const struct pyproc_request *request, void *token)
+{
+    size_t n = request->function.size < NAME_MAX_SHOWN ? request->function.size : NAME_MAX_SHOWN;
+    struct pyproc_item *item = malloc(sizeof *item + n);
+
+    if (!item)
+        return NULL;
+    memset(item, 0, sizeof *item);
+    if (n > 0)
+        memcpy(item + 1, request->function.data, n);
+    item->kind = PYPROC_ITEM_CALL;
+    item->token = token;
+    item->text = (struct pyproc_bytes){(const char *)(item + 1), n};
+    pp_reply_init(&item->reply);
+    return item;
+}
+
 int pp_call_new(struct pyproc_pool *pool, const struct pyproc_request *request,
                 struct pyproc_queue *queue, void *token, struct pp_call **callp)
 {
     size_t size = request_size(request);
     struct pp_call *call = malloc(sizeof *call + size);
-    struct pyproc_item *item = malloc(sizeof *item);
+    struct pyproc_item *item = item_new(request, token);
 
     if (!call || !item) {
         free(call);
@@ -62,10 +83,6 @@ int pp_call_new(struct pyproc_pool *pool, const struct pyproc_request *request,
         return -ENOMEM;
     }
     memset(call, 0, sizeof *call);
-    item->next = NULL;
-    item->kind = PYPROC_ITEM_CALL;
-    item->token = token;
-    pp_reply_init(&item->reply);
     call->want.kind = PP_WANT_CALL;
     pp_list_init(&call->want.link);
     pp_list_init(&call->offered);
