@@ -126,10 +126,27 @@ static PyObject *from_failure(struct core_state *state, const struct pyproc_repl
                                  (unsigned long long)reply->call_id);
 }
 
+/* The core's sentence, or what the application raised in one line. */
+static PyObject *summary(const struct pyproc_reply *reply)
+{
+    const struct pyproc_failure *failure = reply->failure;
+    PyObject *type, *message, *text = NULL;
+
+    if (reply->text || !failure || failure->n_nodes == 0)
+        return text_or_none(reply->text);
+    type = pp_text(failure->nodes[0].type_name);
+    message = pp_text(failure->nodes[0].message);
+    if (type && message)
+        text = PyUnicode_FromFormat("%.200U: %.1000U", type, message);
+    Py_XDECREF(type);
+    Py_XDECREF(message);
+    return text;
+}
+
 static int fill(PyObject *fields, const struct pyproc_reply *reply, PyObject *function)
 {
     if (put(fields, "call_id", PyLong_FromUnsignedLongLong(reply->call_id)) < 0 ||
-        put(fields, "text", text_or_none(reply->text)) < 0)
+        put(fields, "text", summary(reply)) < 0)
         return -1;
     if (function && PyDict_SetItemString(fields, "function", function) < 0)
         return -1;
