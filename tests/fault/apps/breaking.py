@@ -282,14 +282,22 @@ def _send_all(fd: int, data: bytes) -> None:
 
 
 @app.expose
-def send(kind: str, fd: int = CALL) -> None:
-    _send_all(fd, _garbage(kind))
+def send(kind: str) -> None:
+    _send_all(CALL, _garbage(kind))
     time.sleep(60)
 
 
 @app.expose
-def send_raw(data: bytes, fd: int = CALL) -> None:
-    _send_all(fd, data)
+def send_if(item: tuple[int, str]) -> int:
+    number, kind = item
+    if number == 3:
+        send(kind)
+    return number
+
+
+@app.expose
+def send_event(data: bytes) -> None:
+    _send_all(EVENT, data)
     time.sleep(60)
 
 
@@ -301,9 +309,9 @@ def answer_twice() -> str:
 
 @app.expose
 def answer(payload: bytes, codec: int) -> None:
-    """An answer of any bytes."""
+    """An answer of any bytes, and the end."""
     _send_all(CALL, wire.frame(wire.RESULT, _result(payload, codec)))
-    time.sleep(60)
+    os._exit(0)
 
 
 @app.expose
