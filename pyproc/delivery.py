@@ -7,11 +7,13 @@ future delays other callbacks of the same pool, never a worker or a deadline.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 from pyproc import _core
+from pyproc.errors import PoolClosed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,28 +25,42 @@ class Delivery:
     """One queue and the thread that empties it, started with the first need. Any thread."""
 
     def __init__(self) -> None:
-        self.queue = _core.Queue()
+        self._queue: _core.Queue | None = _core.Queue()
+        self._owner = os.getpid()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Starts the thread unless it runs."""
+    def started(self) -> _core.Queue:
+        """The queue, once its thread runs. PoolClosed after `stop`, and in a forked child, where
+        the lock may have been left locked and nobody would empty the queue."""
+        queue = self._queue
+        if queue is None:
+            raise PoolClosed("the pool is closed")
+        if os.getpid() != self._owner:
+            raise PoolClosed("the pool belongs to the process that forked")
         if self._thread is not None:
-            return
+            return queue
         with self._lock:
             if self._thread is None:
                 thread = threading.Thread(
-                    target=_run, args=(self.queue,), name="pyproc-delivery", daemon=True
+                    target=_run, args=(queue,), name="pyproc-delivery", daemon=True
                 )
                 thread.start()
                 self._thread = thread
+        return queue
+
+    def leave(self) -> None:
+        """Lets the thread end when everything that waits has been delivered; does not wait."""
+        if self._queue is not None:
+            self._queue.close()
 
     def stop(self) -> None:
         """Ends the thread when everything that waits has been delivered."""
-        self.queue.close()
+        self.leave()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+        self._queue = None  # and with it its descriptor: a closed pool may be kept for long
 
 
 def _run(queue: _core.Queue) -> None:

@@ -9,6 +9,7 @@ from pyproc.codec import decode_value
 
 if TYPE_CHECKING:
     from pyproc._core import Pool as CorePool
+    from pyproc.pool import Pool
 
 
 class Future(concurrent.futures.Future[Any]):
@@ -18,6 +19,8 @@ class Future(concurrent.futures.Future[Any]):
     stops running work too. `result(timeout=)` only waits.
     """
 
+    #: Keeps the pool open while somebody holds a future of it.
+    _pool: Pool
     _core: CorePool
     _id: int
     _type: object

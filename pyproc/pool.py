@@ -84,14 +84,14 @@ class Calls:
         wait: bool,
     ) -> Future:
         """`submit` for what is encoded already."""
-        delivery = self._pool._delivery
-        delivery.start()
+        queue = self._pool._delivery.started()
         future = Future()
+        future._pool = self._pool
         future._core = self._core
         future._type = self._result_type(function)
         future._id = self._core.submit(
             function, payload, codec, keywords, self._run, self._queue,
-            delivery.queue, future.settle, items, wait,
+            queue, future.settle, items, wait,
         )  # fmt: skip
         return future
 
@@ -106,10 +106,8 @@ class Calls:
         keywords: tuple[str, ...] = (),
     ) -> int:
         """Queues a call whose end is given to `settle(exception, codec, payload, count)`."""
-        delivery = self._pool._delivery
         if queue is None:
-            delivery.start()
-            queue = delivery.queue
+            queue = self._pool._delivery.started()
         return self._core.submit(
             function, payload, codec, keywords, self._run, self._queue, queue, settle, items, True
         )
@@ -211,8 +209,7 @@ class Pool(Calls):
         if options["cwd"] is not None and not os.path.isdir(options["cwd"]):
             raise FileNotFoundError(f"cwd={os.fspath(cwd)!r}: there is no such directory")
         if output == "forward":
-            options["events"] = self._delivery.queue
-            self._delivery.start()
+            options["events"] = self._delivery.started()
         self._most = most
         self._task_timeout = (timeouts or Timeouts()).task
         self._owner = os.getpid()
@@ -297,7 +294,7 @@ class Pool(Calls):
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and self._owner == os.getpid():
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-            self._delivery.queue.close()
+            self._delivery.leave()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"

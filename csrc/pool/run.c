@@ -445,6 +445,9 @@ static void thread_ended(void *token)
     struct pyproc_pool *pool = token;
     bool orphan;
 
+    /* Nobody writes to it any more, and a closed pool may be kept for long. */
+    pyproc_queue_unref(pool->plan.events);
+    pool->plan.events = NULL;
     (void)pthread_mutex_lock(&pool->lock);
     pool->state = PP_POOL_CLOSED;
     orphan = pool->orphan;
