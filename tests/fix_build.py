@@ -33,9 +33,12 @@ class CoreBuild:
         self.link_flags = cbuild.link_flags_for([n for n in sanitize if n != "fuzzer-no-link"])
         self._keeper: Path | None = None
 
-    def program(self, source: Path, *link_flags: str, name: str = "") -> Path:
+    def program(
+        self, source: Path, *link_flags: str, name: str = "", compile_flags: Sequence[str] = ()
+    ) -> Path:
         """Compiles a program of one file and links it with what it uses of the core."""
-        objects = self.builder.objects([source], [*self.flags, f"-I{source.parent}"])
+        flags = [*self.flags, f"-I{source.parent}", *compile_flags]
+        objects = self.builder.objects([source], flags)
         libraries = cbuild.pkg_config("--libs", *cbuild.LIBRARIES)
         return self.builder.link(
             self.folder / (name or source.stem),

@@ -55,6 +55,20 @@ def write(folder: Path, seeds: dict[str, bytes]) -> None:
         (folder / name).write_bytes(seed)
 
 
+def values() -> dict[str, bytes]:
+    """Name -> payload of fuzz_plain: MessagePack, good and broken."""
+    return {
+        "map": b"\x83\xa1a\x01\xa1b\xa4text\xa1c\xcb?\xf0" + bytes(6),
+        "numbers": b"\x96\x7f\xe0\xcc\xff\xcd\x12\x34\xd3" + b"\xff" * 8 + b"\xcf" + b"\xff" * 8,
+        "nested": b"\x91" * 40 + b"\xc0",
+        "bytes": b"\x92\xc4\x03abc\xd9\x04\xc3\xa9ab",
+        "claims": b"\xdd\xff\xff\xff\xff\xc0",
+        "tuple": b"\xc7\x03\x01\x92\x01\x02",
+        "same_keys": b"\x92\x81\xa3key\x01\x81\xa3key\x02",
+        "bad_key": b"\x81\x91\x01\x02",
+    }
+
+
 if __name__ == "__main__":
     golden = golden_bodies()
     write(
@@ -62,3 +76,4 @@ if __name__ == "__main__":
         {name: bytes([not is_from_host(name)]) + body for name, body in golden.items()},
     )
     write(HERE / "corpus" / "frame", streams(golden))
+    write(HERE / "corpus" / "plain", values())

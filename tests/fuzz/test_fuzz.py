@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -46,16 +48,38 @@ def fuzz_build(build_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return CoreBuild(build_folder, SANITIZE, cc=[clang])
 
 
+def python_library() -> list[str]:
+    """How a program embeds this interpreter; skips when its library is not there."""
+    variables = sysconfig.get_config_vars()
+    for folder in (variables["LIBDIR"], variables["LIBPL"]):
+        library = Path(folder) / variables["LDLIBRARY"]
+        if library.exists():
+            others = f"{variables['LIBS']} {variables['SYSLIBS']}".split()
+            return [str(library), f"-Wl,-rpath,{folder}", "-rdynamic", *others]
+    pytest.skip("NOT FUZZED: there is no library of this interpreter; install python3-dev")
+
+
 @pytest.mark.parametrize("source", TARGETS, ids=lambda path: str(path.stem))
 def test_no_input_breaks_the_parser(source: Path, fuzz_build: CoreBuild, tmp_path: Path) -> None:
     corpus = HERE / "corpus" / source.stem.removeprefix("fuzz_")
     assert any(corpus.iterdir()), f"{corpus.name} has no corpus"
-    program = fuzz_build.program(source, "-fsanitize=fuzzer")
+    python = '#include "binding/' in source.read_text()
+    program = fuzz_build.program(
+        source,
+        "-fsanitize=fuzzer",
+        *(python_library() if python else []),
+        compile_flags=[f"-isystem{sysconfig.get_path('include')}"] if python else [],
+    )
     found = tmp_path / "found"
     found.mkdir()
     limits = ["-timeout=10", "-rss_limit_mb=1024", "-max_len=65536", "-print_final_stats=1"]
     where = [f"-artifact_prefix={tmp_path}/"]
-    run_program(program, f"-runs={RUNS}", "-seed=1", *limits, *where, str(found), str(corpus))
+    # The interpreter finds its library by its own place, not by the fuzzer's; it keeps
+    # memory for ever, so leaks are looked for in the sanitised run of the whole suite.
+    home = {"PYTHONHOME": sys.base_prefix} if python else {}
+    if python:
+        home["ASAN_OPTIONS"] = "detect_leaks=0:allocator_may_return_null=1"
+    run_program(program, f"-runs={RUNS}", "-seed=1", *limits, *where, str(found), str(corpus), extra=home)
 
 
 def test_there_are_fuzz_targets() -> None:
