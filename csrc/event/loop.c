@@ -155,10 +155,12 @@ void pp_loop_timer(struct pp_loop *loop, int64_t at)
         (void)uv_timer_stop(&loop->timer);
         return;
     }
-    /* libuv counts from its cached time, in whole milliseconds: refresh, round up. */
+    /* libuv counts from its cached time, in whole milliseconds: refresh, round up. Never
+     * 0: set again from its own callback, such a timer would fire without end before
+     * libuv looks at a descriptor again. */
     uv_update_time(&loop->uv);
     left = at - pp_now();
-    left = left > 0 ? (left + PP_MS - 1) / PP_MS : 0;
+    left = left > 0 ? (left + PP_MS - 1) / PP_MS : 1;
     (void)uv_timer_start(&loop->timer, on_timer, (uint64_t)left, 0);
 }
 

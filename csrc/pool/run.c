@@ -282,8 +282,10 @@ static void check_deadlines(struct pyproc_pool *pool, int64_t now, struct pp_don
 
         if (slot->buried)
             continue;
-        if (slot->worker.start_deadline <= now && !slot->was_ready)
+        if (slot->worker.start_deadline <= now && !slot->was_ready) {
+            slot->worker.start_deadline = PP_NEVER; /* it has passed: nothing to wake up for */
             (void)pp_worker_doom(&slot->worker, "start timeout");
+        }
         if (slot->deadline <= now) {
             slot->deadline = PP_NEVER;
             (void)pp_worker_doom(&slot->worker, slot->ending    ? "channel"
