@@ -6,9 +6,6 @@
  */
 #include "security/sandbox.h"
 
-#include <errno.h>
-#include <sys/prctl.h>
-
 static const struct step {
     const char *name;
     int (*apply)(struct pp_birth *birth);
@@ -36,12 +33,4 @@ int pp_sandbox_before_exec(struct pp_birth *birth, const char **stepp)
         }
     }
     return 0;
-}
-
-int pp_sandbox_before_user_code(void)
-{
-    /* Exec set it back to 1. Siblings of one uid cannot read this process's memory any
-     * more, and a core_pattern that is a pipe, which RLIMIT_CORE does not stop, gets
-     * nothing (core(5)). */
-    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno : 0;
 }

@@ -1,7 +1,7 @@
-/* sandbox.h - two calls that close a process in: before exec, and before user code.
+/* sandbox.h - one call that closes a process in, before its exec.
  *
  * Each mechanism is one function with one signature; sandbox.c walks them in the order
- * that makes them hold. The first runs in a fresh, single-threaded fork of the keeper,
+ * that makes them hold. It runs in a fresh, single-threaded fork of the keeper,
  * where any failure ends the launch: nothing is skipped, nothing is weakened silently.
  */
 #ifndef PP_SECURITY_SANDBOX_H
@@ -27,10 +27,6 @@ struct pp_birth {
 /* Applies everything that belongs before exec. 0, or a negative errno and the name of
  * the step (a literal); the process must then report and exit. */
 int pp_sandbox_before_exec(struct pp_birth *birth, const char **stepp);
-
-/* In the worker, before it runs user code: what an exec would undo. 0 or a negative
- * errno. */
-int pp_sandbox_before_user_code(void);
 
 /* The mechanisms; 0 or a negative errno. */
 int pp_sandbox_check_parent(struct pp_birth *birth);
