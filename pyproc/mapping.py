@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Self, get_type_hints
 
 from pyproc.codec import convert, decode_many, encode_items
 from pyproc.errors import (
@@ -96,7 +96,7 @@ class Mapping(Iterator[Any]):
         self._item_seconds: float | None = None
         self._report, self._finish = _reporter(options.progress, self._total)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Any:
@@ -180,11 +180,10 @@ class Mapping(Iterator[Any]):
 
     def _size(self) -> int:
         """Items of the next chunk; 0 when enough of them are out."""
-        size = self._options.chunksize
+        asked = self._options.chunksize
+        size = self._auto_size() if asked == "auto" else asked
         if self._has_deadline():
             size = 1  # the time limit is an item's, not a chunk's
-        elif size == "auto":
-            size = self._auto_size()
         if self._options.buffersize is not None:
             size = min(size, self._options.buffersize - self._out)
         elif self._out >= 4 * CHUNK_MAX * self._calls._pool._most:
@@ -313,7 +312,7 @@ def _reporter(
         task = bar.add_task("", total=total)
         bar.start()
         return lambda done, _: bar.update(task, completed=done), bar.stop
-    from tqdm.auto import tqdm
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
     line = tqdm(total=total, disable=None)
     return lambda done, _: line.update(done - line.n), line.close

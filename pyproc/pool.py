@@ -10,7 +10,7 @@ import math
 import os
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -43,12 +43,12 @@ class Calls:
     def __init__(
         self,
         pool: Pool,
-        run: float | None | Literal[False] = False,
-        queue: float | None | Literal[False] = False,
+        run: float | Literal[False] | None = False,
+        queue: float | Literal[False] | None = False,
         result_type: object = None,
     ) -> None:
         self._pool = pool
-        self._core = pool._core
+        self._core: _core.Pool = pool._core
         self._run = run
         self._queue = queue
         self._type = result_type
@@ -206,7 +206,7 @@ class Pool(Calls):
         }
         if output not in ("forward", "drop"):
             raise ValueError(f"output={output!r}: 'forward' or 'drop' is needed")
-        if options["cwd"] is not None and not os.path.isdir(options["cwd"]):
+        if cwd is not None and not os.path.isdir(cwd):
             raise FileNotFoundError(f"cwd={os.fspath(cwd)!r}: there is no such directory")
         if output == "forward":
             options["events"] = self._delivery.started()
@@ -229,8 +229,8 @@ class Pool(Calls):
     def options(
         self,
         *,
-        timeout: float | None | Literal[False] = False,
-        queue_timeout: float | None | Literal[False] = False,
+        timeout: float | Literal[False] | None = False,
+        queue_timeout: float | Literal[False] | None = False,
         result_type: object = None,
     ) -> Calls:
         """The same calls with other options: timeout, queue_timeout in seconds (None: no limit),
@@ -311,7 +311,7 @@ def _host_types(target: Target) -> dict[str, object]:
     functions: Mapping[str, Any] = {}
     if isinstance(target, App):
         functions = target.functions
-    elif isinstance(target, Iterable) and not isinstance(target, str | os.PathLike):
+    elif isinstance(target, Sequence) and not isinstance(target, str):
         functions = {getattr(item, "__name__", ""): item for item in target}
     elif callable(target):
         functions = {getattr(target, "__name__", ""): target}

@@ -45,8 +45,8 @@ def describe(target: Target) -> dict[str, Any]:
         return _of_text(target)
     if callable(target):
         return _of_functions([target])
-    if isinstance(target, Sequence) and target and all(callable(item) for item in target):
-        return _of_functions(list(target))
+    if isinstance(target, Sequence) and target and all(map(callable, target)):
+        return _of_functions([item for item in target if not isinstance(item, str)])
     raise TypeError(
         "target: 'module:attribute', a path to a .py file, a module, an App or a non-empty list "
         f"of functions is needed, not {type(target).__name__}"
@@ -127,7 +127,7 @@ def _of_functions(functions: list[Callable[..., Any]]) -> dict[str, Any]:
     names = [source[0] for source in sources]
     doubled = {name for name in names if names.count(name) > 1}
     if doubled:
-        raise ValueError(f"target: two functions are called {sorted(doubled)[0]!r}")
+        raise ValueError(f"target: two functions are called {min(doubled)!r}")
     return {"target_kind": FUNCTIONS, "target": "", "functions": sources}
 
 
@@ -151,7 +151,7 @@ def _found_at(module: str, qualname: str) -> object:
 
 def _pickle(value: object, what: str) -> bytes:
     try:
-        import cloudpickle
+        import cloudpickle  # type: ignore[import-untyped]
     except ImportError:
         raise ValueError(
             f"target: {what} cannot be imported by a worker (it lives in the main script, a "

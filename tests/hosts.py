@@ -151,9 +151,7 @@ class Host:
     def family(self) -> set[int]:
         """The host's processes, also those that lost their parents; not the host itself."""
         return {
-            pid
-            for pid in descendants(os.getpid()) - self._before - {self.pid}
-            if not is_gone(pid)
+            pid for pid in descendants(os.getpid()) - self._before - {self.pid} if not is_gone(pid)
         }
 
     def left(self, seconds: float = 5.0) -> set[int]:

@@ -34,7 +34,7 @@ static int put(struct packer *p, const void *bytes, size_t n)
     if (p->over)
         return 0;
     if (n <= out->capacity - out->end && n <= out->limit - pp_buffer_size(out)) {
-        if (n > 0)
+        if (n > 0 && out->data)
             memcpy(out->data + out->end, bytes, n);
         out->end += n;
         return 0;

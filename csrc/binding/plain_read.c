@@ -45,7 +45,7 @@ static void fix_head(uint8_t tag, struct pp_plain_head *headp)
 
 static uint64_t sign_extend(uint64_t value, size_t width)
 {
-    unsigned shift = (unsigned)(64 - 8 * width);
+    unsigned shift = width ? (unsigned)(64 - 8 * width) : 0;
 
     return (uint64_t)((int64_t)(value << shift) >> shift);
 }
@@ -93,7 +93,8 @@ const char *pp_plain_read_head(struct pp_plain_cursor *c, struct pp_plain_head *
     if (headp->kind == PP_KIND_SIGNED)
         number = sign_extend(number, width);
     if (headp->kind == PP_KIND_EXT) {
-        headp->code = (int8_t)*c->at++;
+        headp->code = *c->at < 0x80 ? *c->at : *c->at - 0x100;
+        c->at++;
         if (width == 0)
             number = (uint64_t)1 << (tag - 0xd4);
     }

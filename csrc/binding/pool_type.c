@@ -55,7 +55,7 @@ static int open_pool(struct core_state *state, PyObject *dict, struct pyproc_poo
 static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     struct core_state *state = state_of(type);
-    struct pyproc_pool *pool;
+    struct pyproc_pool *pool = NULL;
     struct pool_object *self;
 
     if (PyTuple_Size(args) != 0 || !kwargs) {

@@ -8,14 +8,17 @@
 PyObject *pp_raise_errno(int code)
 {
     const char *text = pyproc_error_text();
+    char reason[64];
 
+    if (!*text)
+        text = strerror_r(-code, reason, sizeof reason); /* GNU's: answers the words */
     if (code == -ENOMEM)
         return PyErr_NoMemory();
     if (code == -EINVAL) {
-        PyErr_SetString(PyExc_ValueError, *text ? text : strerror(-code));
+        PyErr_SetString(PyExc_ValueError, text);
         return NULL;
     }
-    PyObject *args = Py_BuildValue("(is)", -code, *text ? text : strerror(-code));
+    PyObject *args = Py_BuildValue("(is)", -code, text);
 
     if (args) {
         PyErr_SetObject(PyExc_OSError, args);

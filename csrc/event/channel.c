@@ -14,6 +14,9 @@
 /* Memory an idle channel may keep. */
 enum { KEEP = 64 * 1024 };
 
+/* Of an arena, beside four times the limit of a body. */
+#define ARENA_ROOM ((size_t)16 << 20)
+
 static _Thread_local const char *why = "";
 
 const char *pp_channel_why(void)
@@ -33,7 +36,7 @@ int pp_channel_init(struct pp_channel *channel, int fd, size_t limit)
     /* Frames written ahead wait here; the dispatcher bounds them. */
     pp_buffer_init(&channel->out, SIZE_MAX / 2);
     /* A body, its arrays of parts, and room for alignment. */
-    pp_arena_init(&channel->arena, limit > SIZE_MAX / 8 ? SIZE_MAX : limit * 4 + 16 * 1024 * 1024);
+    pp_arena_init(&channel->arena, limit > SIZE_MAX / 8 ? SIZE_MAX : limit * 4 + ARENA_ROOM);
     r = pp_frame_reader_new(limit, &channel->reader);
     if (r < 0) {
         channel->reader = NULL;

@@ -47,8 +47,10 @@ static void out_of_memory(struct pyproc_reply *reply)
 void pp_reply_value(struct pyproc_reply *reply, int codec, const void *bytes, size_t n,
                     uint32_t count)
 {
-    uint8_t *to = n <= sizeof reply->small ? reply->small : pp_reply_alloc(reply, n);
+    uint8_t *to = reply->small;
 
+    if (n > sizeof reply->small)
+        to = pp_reply_alloc(reply, n);
     if (!to) {
         out_of_memory(reply);
         return;
@@ -189,7 +191,8 @@ void pp_reply_death(struct pyproc_reply *reply, const struct pyproc_death *death
     reply->death = to;
 }
 
-void pp_reply_copy(struct pyproc_reply *to, const struct pyproc_reply *from)
+__attribute__((nonnull)) void pp_reply_copy(struct pyproc_reply *to,
+                                            const struct pyproc_reply *from)
 {
     pp_reply_value(to, from->codec, from->payload, from->size, from->count);
     pp_reply_end(to, from->end, from->text);

@@ -75,28 +75,29 @@ static const char *take(struct pyproc_pool *pool, struct pp_slot *slot, struct b
                         const struct pp_message *message)
 {
     static const char foreign[] = "an answer names a call that is not the worker's running one";
-    struct pp_call *head = head_of(slot);
-    uint64_t running = head && slot->n_inflight > slot->n_unsent ? head->wire_id : 0;
+    struct pp_call *running = slot->n_inflight > slot->n_unsent ? head_of(slot) : NULL;
     const char *broken = NULL;
 
     if (message->kind == PP_MESSAGE_RESULT) {
-        if (message->result.id != running)
+        if (!running || message->result.id != running->wire_id)
             return foreign;
-        broken = take_result(pool, head, &message->result);
+        broken = take_result(pool, running, &message->result);
     } else if (message->kind == PP_MESSAGE_FAILURE) {
-        if (message->failure.id != running)
+        if (!running || message->failure.id != running->wire_id)
             return foreign;
-        pp_reply_failure(&head->item->reply, &message->failure);
+        pp_reply_failure(&running->item->reply, &message->failure);
     } else if (message->kind == PP_MESSAGE_CHUNK_PART) {
-        return message->chunk_part.id == running ? take_part(head, &message->chunk_part) : foreign;
+        if (!running || message->chunk_part.id != running->wire_id)
+            return foreign;
+        return take_part(running, &message->chunk_part);
     } else if (message->kind == PP_MESSAGE_RETURNED) {
         uint64_t id = message->returned;
 
         if (id > slot->recall_last)
             return "a call was returned that nobody took back";
-        if (id == running)
-            move(slot, head, &batch->returned);
-        else if (running && id < running)
+        if (running && id == running->wire_id)
+            move(slot, running, &batch->returned);
+        else if (running && id < running->wire_id)
             return foreign;
         recall_over(slot, id);
         return NULL;
@@ -105,8 +106,8 @@ static const char *take(struct pyproc_pool *pool, struct pp_slot *slot, struct b
     }
     if (broken)
         return broken;
-    move(slot, head, &batch->ended);
-    recall_over(slot, running);
+    recall_over(slot, running->wire_id);
+    move(slot, running, &batch->ended);
     return NULL;
 }
 

@@ -117,7 +117,7 @@ static int grow(struct pyproc_pool *pool)
 {
     size_t n = pool->n_buckets ? pool->n_buckets * 2 : 256;
     struct pp_call **old = pool->buckets;
-    struct pp_call **buckets = calloc(n, sizeof *buckets);
+    struct pp_call **buckets = calloc(n, sizeof(struct pp_call *));
     size_t n_old = pool->n_buckets;
 
     if (!buckets)
@@ -293,7 +293,7 @@ void pp_call_expires(struct pyproc_pool *pool, struct pp_call *call)
         return;
     if (pool->n_expiry == pool->expiry_capacity) {
         size_t n = pool->expiry_capacity ? pool->expiry_capacity * 2 : 64;
-        struct pp_call **expiry = realloc(pool->expiry, n * sizeof *expiry);
+        struct pp_call **expiry = realloc(pool->expiry, n * sizeof(struct pp_call *));
 
         if (!expiry)
             return; /* it is looked at again when its turn comes */

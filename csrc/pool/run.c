@@ -16,9 +16,9 @@
 /* How long a worker that was told to leave may take. */
 #define LEAVE_TIME (1 * PP_SECOND)
 
-#define EACH_SLOT(pool, at, after)                                        \
-    for (at = (pool)->slots.next, after = at->next; at != &(pool)->slots; \
-         at = after, after = at->next)
+#define EACH_SLOT(pool, at, after)                                                \
+    for ((at) = (pool)->slots.next, (after) = (at)->next; (at) != &(pool)->slots; \
+         (at) = (after), (after) = (at)->next)
 
 static struct pp_slot *slot_at(struct pp_list *at)
 {

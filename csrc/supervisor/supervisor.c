@@ -33,10 +33,12 @@ static void launched(struct pp_worker *worker, struct pp_keeper_event *event)
 /* There is no process: say which step the kernel refused. */
 static void failed(struct pp_worker *worker, const struct pp_keeper_event *event)
 {
-    char text[256];
+    char text[256], reason[64];
 
+    /* GNU strerror_r: it may answer a constant and leave `reason` alone. */
     (void)snprintf(text, sizeof text, "the worker process could not be started: step %s: %s (%s)",
-                   event->step, strerror(event->error), worker->supervisor->plan->argv[0]);
+                   event->step, strerror_r(event->error, reason, sizeof reason),
+                   worker->supervisor->plan->argv[0]);
     worker->start = calloc(1, sizeof *worker->start);
     if (worker->start)
         pp_reply_end(&worker->start->reply, PYPROC_END_START, text);

@@ -20,7 +20,8 @@
 enum { FD_CALL = 3, FD_EVENT, FD_CONTROL, FD_STATUS, FD_CRASH };
 
 /* Where our descriptors go, out of the way of programs that use small numbers. */
-enum { FD_HIGH = 200, FD_ROOM = 8 };
+enum { FD_HIGH = 200 };
+#define FD_ROOM ((rlim_t)8)
 
 /* Hosts and workers that have not met yet accept any Hello. */
 #define FIRST_MAX_FRAME PP_FRAME_LIMIT
@@ -36,7 +37,7 @@ static int move_high(int fd, int *movedp)
     int lowest = FD_HIGH, moved;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < FD_HIGH + FD_ROOM)
-        lowest = limit.rlim_cur > 2 * FD_ROOM ? (int)limit.rlim_cur - FD_ROOM : FD_ROOM;
+        lowest = (int)(limit.rlim_cur > 2 * FD_ROOM ? limit.rlim_cur - FD_ROOM : FD_ROOM);
     moved = fcntl(fd, F_DUPFD_CLOEXEC, lowest);
     if (moved < 0)
         return pp_fail(-errno, "take descriptor %d", fd);
@@ -56,7 +57,7 @@ static int map_pages(struct pp_worker *worker)
 
 static int take_descriptors(struct pp_worker *worker)
 {
-    int event_fd, r;
+    int event_fd = -1, r;
 
     r = move_high(FD_CALL, &worker->call_fd);
     if (r < 0)

@@ -46,7 +46,7 @@ def shape_of(hint: object, module: dict[str, object]) -> Shape:
     try:
         if isinstance(hint, str):
             # The application's own source, as typing.get_type_hints() would do at the first call.
-            hint = eval(hint, module)  # nosec B307
+            hint = eval(hint, module)  # noqa: S307  # nosec B307
         return _shape_of(hint)
     except Exception:  # an annotation may be any object at all
         return ASK
@@ -71,8 +71,8 @@ def _shape_of(hint: Any) -> Shape:
 def _nested(accept: int, *parts: Shape) -> Shape:
     if ASK in parts:
         return ASK
-    slots = [None if part == ANYTHING else part for part in parts]
-    return (accept, slots[0], None, None) if len(slots) == 1 else (accept, None, *slots)
+    first, *more = (None if part == ANYTHING else part for part in parts)
+    return (accept, None, first, more[0]) if more else (accept, first, None, None)
 
 
 def _union(parts: list[Shape]) -> Shape:

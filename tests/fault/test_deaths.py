@@ -10,20 +10,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from pathlib import Path
 
 import pytest
 from hosts import is_gone, wait_gone
 
-from pyproc import Future, Pool, errors
+from pyproc import Pool, errors
 
 APP = Path(__file__).parent / "apps" / "breaking.py"
 DEADLINE = 60.0
 
 
-@pytest.fixture
-def pool() -> Iterator[Pool]:
+@pytest.fixture(name="pool")
+def one_worker() -> Iterator[Pool]:
     with Pool(APP, workers=1) as opened:
         yield opened
 
@@ -281,7 +281,7 @@ def random_kills(pool: Pool) -> Iterator[Counter[str]]:
 def test_each_of_thousands_of_queued_calls_ends_once_under_random_kills() -> None:
     ends: Counter[str] = Counter()
 
-    def count(done: Future) -> None:  # the delivery thread's, one after the other
+    def count(done: Future[object]) -> None:  # the delivery thread's, one after the other
         ends["error" if done.exception() else "value"] += 1
 
     with Pool(APP, workers=2) as pool:

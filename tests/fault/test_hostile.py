@@ -102,9 +102,7 @@ def test_garbage_in_a_chunk_costs_one_item(shared: Pool, kind: str) -> None:
     [b"\xff" * 64, b"\xff\xff\xff\xff", bytes(4), b"\0\0\0\x02\x22\x00"],
     ids=["noise", "length", "empty frame", "an answer"],
 )
-def test_garbage_on_the_event_channel_kills_the_worker(
-    shared: Pool, way: str, data: bytes
-) -> None:
+def test_garbage_on_the_event_channel_kills_the_worker(shared: Pool, way: str, data: bytes) -> None:
     with pytest.raises(errors.ProtocolError):
         call(shared, way, "send_event", data)
     assert shared.call("add", 1, 2) == 3
@@ -252,7 +250,7 @@ def test_a_chunk_whose_worker_lies_about_its_items_ends_each_item_once(
 
 
 @pytest.mark.parametrize(
-    "data", [b"\xff" * 65536, b"\0", "\x1b[2Jsneaky\r\n".encode() * 1000, b"A" * 70000]
+    "data", [b"\xff" * 65536, b"\0", b"\x1b[2Jsneaky\r\n" * 1000, b"A" * 70000]
 )
 def test_a_crash_file_of_any_bytes_is_text_of_bounded_size(shared: Pool, data: bytes) -> None:
     with pytest.raises(errors.WorkerDied) as caught:
@@ -267,7 +265,7 @@ def test_bytes_that_nobody_asked_for_cost_at_most_the_next_call(shared: Pool, wa
     pid = shared.call("pid")
     assert call(shared, way, "talk_later", 0.05) == "answered"
     ends: list[object] = []
-    for n in range(200):
+    for _ in range(200):
         try:
             ends.append(call(shared, way, "nap", 0.002))
         except errors.ProtocolError as error:

@@ -79,7 +79,9 @@ def test_no_input_breaks_the_parser(source: Path, fuzz_build: CoreBuild, tmp_pat
     home = {"PYTHONHOME": sys.base_prefix} if python else {}
     if python:
         home["ASAN_OPTIONS"] = "detect_leaks=0:allocator_may_return_null=1"
-    run_program(program, f"-runs={RUNS}", "-seed=1", *limits, *where, str(found), str(corpus), extra=home)
+    run_program(
+        program, f"-runs={RUNS}", "-seed=1", *limits, *where, str(found), str(corpus), extra=home
+    )
 
 
 def test_there_are_fuzz_targets() -> None:

@@ -14,10 +14,10 @@ import threading
 import time
 
 import wire
+
 from pyproc import App
 
 app = App()
-
 
 
 def _find() -> tuple[int, int, int]:
@@ -235,10 +235,8 @@ def _garbage(kind: str) -> bytes:
         "json": lambda: b"\0\0\0\x02{}",
         "python frame": lambda: b"PY\0\1" + bytes(16),
         "no envelope field": lambda: b"\0\0\0\x03\x98\x06\x01",
-        "two envelope fields": lambda: (
-            (lambda one: (2 * len(one)).to_bytes(4, "big") + one + one)(
-                result(wire.RESULT, _result())[4:]
-            )
+        "two envelope fields": lambda: (lambda one: (2 * len(one)).to_bytes(4, "big") + one + one)(
+            result(wire.RESULT, _result())[4:]
         ),
         "field cut short": lambda: b"\0\0\0\x03\x22\x50\x01",
         "answer to a later call": lambda: result(wire.RESULT, _result(shift=1)),
@@ -250,9 +248,7 @@ def _garbage(kind: str) -> bytes:
         "failure of unknown kind": lambda: _failure(_NODE, 99),
         "failure of no kind": lambda: _failure(_NODE, 0),
         "failure to start": lambda: _failure(_NODE, 6),
-        "failure without nodes": lambda: result(
-            wire.FAILURE, {1: wire.Fixed(_call_id()), 2: 1}
-        ),
+        "failure without nodes": lambda: result(wire.FAILURE, {1: wire.Fixed(_call_id()), 2: 1}),
         "failure with bad utf-8": lambda: _failure({3: b"\xff\xfe", 4: "x"}),
         "failure with its own parent": lambda: result(
             wire.FAILURE, {1: wire.Fixed(_call_id()), 2: 1, 3: [_NODE, {1: 1, 2: 7, 3: "E"}]}
@@ -260,9 +256,7 @@ def _garbage(kind: str) -> bytes:
         "failure of unknown relation": lambda: result(
             wire.FAILURE, {1: wire.Fixed(_call_id()), 2: 1, 3: [_NODE, {1: 9, 3: "E"}]}
         ),
-        "unasked part": lambda: result(
-            wire.PART, {1: wire.Fixed(_call_id()), 3: 1, 4: b"\xc0"}
-        ),
+        "unasked part": lambda: result(wire.PART, {1: wire.Fixed(_call_id()), 3: 1, 4: b"\xc0"}),
         "unasked return": lambda: result(wire.RETURNED, {1: wire.Fixed(_call_id())}),
         "unasked pong": lambda: result(wire.PONG, {1: 5}),
         "a host's call": lambda: result(

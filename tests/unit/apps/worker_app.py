@@ -65,7 +65,7 @@ def typed(data: bytes, page: int = 0, *, scale: float = 1.0) -> str:
 
 
 @app.expose
-def optional(a: int | None, b: "str | None" = None, c: Optional[float] = None):  # noqa: UP045
+def optional(a: int | None, b: "str | None" = None, c: Optional[float] = None):
     return [a, b, c]
 
 
