@@ -208,13 +208,13 @@ class Pool(Calls):
             raise ValueError(f"output={output!r}: 'forward' or 'drop' is needed")
         if cwd is not None and not os.path.isdir(cwd):
             raise FileNotFoundError(f"cwd={os.fspath(cwd)!r}: there is no such directory")
-        if output == "forward":
-            options["events"] = self._delivery.started()
         self._most = most
         self._task_timeout = (timeouts or Timeouts()).task
         self._owner = os.getpid()
         self._host_types = _host_types(target)
         try:
+            if output == "forward":
+                options["events"] = self._delivery.started()
             core = _core.Pool(**options)
         except BaseException:
             self._delivery.stop()
@@ -326,6 +326,8 @@ def _host_types(target: Target) -> dict[str, object]:
 def _close_all() -> None:
     """At exit: nothing of ours may ask for the GIL once the interpreter goes."""
     for pool in list(_open_pools):
+        if pool._owner != os.getpid():
+            continue  # a forked child's copy: the parent's is open
         warnings.warn(f"unclosed {pool!r}", ResourceWarning, source=pool, stacklevel=2)
         pool.close(0)
 

@@ -6,6 +6,7 @@
 #include "base/futex.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 /* Back-off between failing starts: 0.1 s, doubled, at most 30 s, plus up to a quarter. */
 #define START_PAUSE (PP_SECOND / 10)
 #define START_PAUSE_MAX (30 * PP_SECOND)
+#define START_TRIES 3
 /* How long a worker that was told to leave may take. */
 #define LEAVE_TIME (1 * PP_SECOND)
 
@@ -54,8 +56,20 @@ static void remember_failure(struct pyproc_pool *pool, struct pyproc_reply *from
     pool->start_error->reply.end = PYPROC_END_START;
 }
 
-/* Lock held: nobody gets a worker while none lives and none can be started. */
-static void start_failed(struct pyproc_pool *pool, struct pyproc_reply *why, struct pp_done *done)
+/* Whether somebody else ended a worker that was being started: by hand, the kernel short of
+ * memory, or with its keeper. That says nothing about the application. */
+static bool was_victim(const struct pp_worker *worker)
+{
+    const char *cause = worker->death.cause;
+
+    return !worker->start && (strcmp(cause, "keeper") == 0 ||
+                              (strcmp(cause, "signal") == 0 && worker->death.signal == SIGKILL));
+}
+
+/* Lock held: nobody gets a worker while none lives and none can be started. Those who wait
+ * outlast a few starts that failed by no fault of the application. */
+static void start_failed(struct pyproc_pool *pool, struct pyproc_reply *why, bool victim,
+                         struct pp_done *done)
 {
     int64_t pause = START_PAUSE;
 
@@ -67,6 +81,8 @@ static void start_failed(struct pyproc_pool *pool, struct pyproc_reply *why, str
     pool->start_failures++;
     pool->next_start = pp_now() + pause + (pp_now() % (pause / 4));
     remember_failure(pool, why);
+    if (victim && pool->start_failures <= START_TRIES)
+        return;
     if (pp_pool_census(pool).live == 0 && pool->start_error)
         pp_pool_end_waiting(pool, PYPROC_END_START, NULL, &pool->start_error->reply, done);
 }
@@ -113,7 +129,7 @@ static int start_one(struct pyproc_pool *pool, struct pp_done *done)
 
         pp_reply_end(&why, PYPROC_END_START, pp_fail_text());
         (void)pthread_mutex_lock(&pool->lock);
-        start_failed(pool, &why, done);
+        start_failed(pool, &why, r == -EPIPE || r == -EAGAIN, done);
         (void)pthread_mutex_unlock(&pool->lock);
         pyproc_reply_clear(&why);
         return r;
@@ -123,12 +139,31 @@ static int start_one(struct pyproc_pool *pool, struct pp_done *done)
     return 0;
 }
 
+/* Lock held: workers whose start has failed and that are not reported dead yet. Only their
+ * death says whether another try makes sense. */
+static unsigned failing(const struct pyproc_pool *pool)
+{
+    const struct pp_list *at;
+    unsigned n = 0;
+
+    for (at = pool->slots.next; at != &pool->slots; at = at->next) {
+        const struct pp_slot *slot = pp_container(at, struct pp_slot, link);
+
+        n += !slot->buried && !slot->was_ready && atomic_load(&slot->worker.cause) != NULL;
+    }
+    return n;
+}
+
 /* Lock held: how many more workers the line and the minimum ask for. */
 static unsigned missing(const struct pyproc_pool *pool)
 {
     struct pp_census census = pp_pool_census(pool);
-    size_t wanted = pool->n_waiting > census.starting ? pool->n_waiting - census.starting : 0;
+    unsigned doubtful = failing(pool);
+    size_t wanted;
 
+    census.live += doubtful;
+    census.starting += doubtful;
+    wanted = pool->n_waiting > census.starting ? pool->n_waiting - census.starting : 0;
     if (pool->state >= PP_POOL_CLOSING || census.live >= pool->max_workers)
         return 0;
     if (pool->state == PP_POOL_OPEN && census.live < pool->min_workers &&
@@ -230,7 +265,7 @@ static void on_dead(void *token, struct pp_worker *worker)
         struct pyproc_reply why = {0};
 
         explain_start(slot, &why);
-        start_failed(pool, &why, &done);
+        start_failed(pool, &why, was_victim(worker), &done);
         pyproc_reply_clear(&why);
     }
     (void)pthread_mutex_unlock(&pool->lock);

@@ -1,4 +1,5 @@
 /* supervisor.c - the keeper's reports become the workers' states. */
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "supervisor/obituary.h"
@@ -74,11 +75,13 @@ static void handle(struct pp_supervisor *supervisor, struct pp_keeper_event *eve
 static void keeper_gone(struct pp_supervisor *supervisor)
 {
     struct pp_worker *worker;
+    int64_t now = pp_now();
 
     supervisor->keeper_watch = pp_watch_free(supervisor->keeper_watch);
     supervisor->keeper = pp_keeper_free(supervisor->keeper, 0);
     (void)__atomic_fetch_add(&supervisor->keeper_restarts, 1, __ATOMIC_RELAXED);
-    while ((worker = supervisor->find(supervisor->token, 0)) != NULL) {
+    /* The first death already starts a replacement, under a new keeper: it comes last. */
+    while ((worker = supervisor->find(supervisor->token, 0)) != NULL && worker->born <= now) {
         (void)pp_worker_doom(worker, "keeper");
         ended(worker, NULL);
     }

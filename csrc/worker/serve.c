@@ -148,17 +148,19 @@ int pp_worker_hello(struct pp_worker *worker, const struct pp_worker_calls *call
     return 0;
 }
 
-int pp_worker_reply(struct pp_worker *worker, const struct pp_message *reply)
-{
-    int r = pp_worker_send(worker, reply);
-
-    return r == PP_WORKER_END ? pp_fail(-ECONNRESET, "answer the host") : r;
-}
-
 void pp_worker_leave_if_copy(const struct pp_worker *worker)
 {
     if (pp_is_fork_copy(&worker->mark))
         _exit(0);
+}
+
+int pp_worker_reply(struct pp_worker *worker, const struct pp_message *reply)
+{
+    int r;
+
+    pp_worker_leave_if_copy(worker); /* the application may have forked at import */
+    r = pp_worker_send(worker, reply);
+    return r == PP_WORKER_END ? pp_fail(-ECONNRESET, "answer the host") : r;
 }
 
 static bool is_recalled(struct pp_worker *worker, uint64_t id)

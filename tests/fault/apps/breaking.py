@@ -71,6 +71,11 @@ def tell(path: str, seconds: float) -> None:
 
 
 @app.expose
+def tell_item(item: tuple[str, int]) -> None:
+    tell(item[0], 300)
+
+
+@app.expose
 def mark(path: str, item: int, seconds: float = 0.0) -> int:
     """Appends one byte a run, so that runs can be counted."""
     with open(path, "ab") as file:
