@@ -53,10 +53,13 @@ def encode_arguments(
     return *_encode(values, list(zip(values, names, strict=True))), tuple(kwargs)
 
 
-def encode_items(items: Sequence[object]) -> tuple[bytes, int]:
-    """The payload of a chunk's arguments. Raises CodecError: "item 3.name"."""
+def encode_items(items: Sequence[object], first: int = 0) -> tuple[bytes, int]:
+    """The payload of a chunk's arguments, numbered from `first`. CodecError: "item 3.name"."""
     values = list(items)
-    return _encode(values, [(value, f"item {at}") for at, value in enumerate(values)])
+    plain = pack_plain(values)
+    if plain is not None:
+        return plain, MSGPACK
+    return _encode(values, [(value, f"item {at}") for at, value in enumerate(values, first)])
 
 
 def _encode(value: object, named: list[tuple[object, str]]) -> tuple[bytes, int]:

@@ -67,10 +67,9 @@ class Options:
 class _Chunk:
     """Items that travel together. The iterating thread's, but for the call's end."""
 
-    def __init__(self, items: list[Any]) -> None:
-        self.items = items
+    def __init__(self, count: int) -> None:
         self.ready: deque[Any] = deque()  # results and exceptions of the first items
-        self.left = len(items)  # items without an end
+        self.left = count  # items without an end
         self.sent = 0.0
         self.id = 0
 
@@ -93,6 +92,7 @@ class Mapping(Iterator[Any]):
         self._total = _length(iterable)
         self._read = self._done = self._out = 0
         self._exhausted = False
+        self._broken: Exception | None = None  # what the input raised; its turn comes last
         self._item_seconds: float | None = None
         self._report, self._finish = _reporter(options.progress, self._total)
 
@@ -136,9 +136,12 @@ class Mapping(Iterator[Any]):
             if chunk is not None:
                 return self._take(chunk)
             self._fill()
-            if not self._chunks:
+            if self._chunks:
+                self._await(deadline)
+            elif self._broken is not None:
+                raise self._broken
+            else:
                 raise StopIteration
-            self._await(deadline)
 
     def _first_ready(self) -> _Chunk | None:
         if self._options.ordered:
@@ -167,16 +170,41 @@ class Mapping(Iterator[Any]):
             size = self._size()
             if size < 1:
                 return
-            items = list(itertools.islice(self._source, size))
-            if len(items) < size:
-                self._exhausted = True
-            if not items:
-                return
+            items = self._take_input(size)
+            first = self._read
             self._read += len(items)
             self._out += len(items)
-            chunk = _Chunk(items)
-            self._chunks.append(chunk)
-            self._send(chunk, items)
+            if items:
+                self._add(items, first)
+
+    def _take_input(self, size: int) -> list[Any]:
+        """The next items; fewer at the end. Those read before the input raised go out too."""
+        items: list[Any] = []
+        try:
+            items.extend(itertools.islice(self._source, size))
+        except Exception as error:
+            self._broken = error
+        if len(items) < size:
+            self._exhausted = True
+        return items
+
+    def _add(self, items: list[Any], first: int) -> None:
+        """A chunk of its own for `items`; when one cannot go, one for each, in order."""
+        try:
+            encoded = encode_items(items, first)
+        except CodecError as error:
+            if len(items) > 1:
+                for at, item in enumerate(items):
+                    self._add([item], first + at)
+                return
+            encoded = None
+            failed = _Failed(error)
+        chunk = _Chunk(len(items))
+        self._chunks.append(chunk)
+        if encoded is None:
+            self._settle(chunk, [failed])
+        else:
+            self._send(chunk, items, encoded)
 
     def _size(self) -> int:
         """Items of the next chunk; 0 when enough of them are out."""
@@ -203,16 +231,8 @@ class Mapping(Iterator[Any]):
             size = min(size, -(-left // (2 * self._calls._pool._most)))
         return max(1, min(size, CHUNK_MAX))
 
-    def _send(self, chunk: _Chunk, items: list[Any]) -> None:
-        try:
-            payload, codec = encode_items(items)
-        except CodecError as error:
-            if len(items) == 1:
-                self._settle(chunk, [_Failed(error)])
-            else:
-                for item in items:
-                    self._send(chunk, [item]) if len(items) > 1 else None
-            return
+    def _send(self, chunk: _Chunk, items: list[Any], encoded: tuple[bytes, int]) -> None:
+        payload, codec = encoded
         serial = next(self._serial)
         self._waiting[serial] = (chunk, items)
         chunk.sent = time.perf_counter()
@@ -244,7 +264,11 @@ class Mapping(Iterator[Any]):
         if entry is None:
             return  # of a map that was closed
         chunk, items = entry
-        values = [self._value(v) for v in decode_many(payload, codec, count)] if count else []
+        try:
+            values = [self._value(v) for v in decode_many(payload, codec, count)] if count else []
+        except CodecError as error:  # nothing of what the worker sent can be believed
+            self._settle(chunk, [_Failed(error)] * len(items))
+            return
         if exception is None:
             spent = (time.perf_counter() - chunk.sent) / max(1, len(items))
             before = self._item_seconds
@@ -258,7 +282,7 @@ class Mapping(Iterator[Any]):
             rest = rest[1:]
             self._settle(chunk, values)
             if rest:
-                self._send(chunk, rest)
+                self._send(chunk, rest, encode_items(rest))
         else:
             self._settle(chunk, values + [_Failed(exception)] * len(rest))
 

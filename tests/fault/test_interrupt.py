@@ -49,9 +49,7 @@ STAGES = {
     "close with a timeout, while calls run": (
         "busy = pool.submit('tell', flag, 300)\n    pool.close(300)"
     ),
-    "leaving the with block": (
-        "with pool:\n        busy = pool.submit('tell', flag, 300)"
-    ),
+    "leaving the with block": ("with pool:\n        busy = pool.submit('tell', flag, 300)"),
 }
 
 

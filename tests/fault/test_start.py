@@ -106,9 +106,7 @@ def test_an_app_that_ends_its_process_is_a_start_error_that_says_how(
 def test_an_app_that_closes_all_descriptors_is_a_start_error_in_time(tmp_path: Path) -> None:
     begin = time.monotonic()
     with pytest.raises(errors.WorkerStartError):
-        Pool(
-            write_app(tmp_path, "os.closerange(3, 1024)"), workers=1, timeouts=Timeouts(start=10)
-        )
+        Pool(write_app(tmp_path, "os.closerange(3, 1024)"), workers=1, timeouts=Timeouts(start=10))
     assert time.monotonic() - begin < 20
 
 
@@ -196,9 +194,7 @@ def test_a_target_that_cannot_be_is_refused_by_name(
 @pytest.mark.parametrize("python", ["/bin/true", "/bin/false", "/bin/sh", "/bin/cat"])
 def test_an_interpreter_that_is_none_is_a_start_error(tmp_path: Path, python: str) -> None:
     with pytest.raises(errors.WorkerStartError):
-        Pool(
-            write_app(tmp_path, ""), workers=1, python=python, timeouts=Timeouts(start=5)
-        )
+        Pool(write_app(tmp_path, ""), workers=1, python=python, timeouts=Timeouts(start=5))
 
 
 def test_an_interpreter_that_is_not_there_is_refused(tmp_path: Path) -> None:
