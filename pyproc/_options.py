@@ -42,7 +42,10 @@ def interpreter(
     """The interpreter to run, its path, and what it must report about itself."""
     if isinstance(path, str):
         raise TypeError("path= is a list of directories, not one string")
-    entries = import_path() if path is None else [os.path.abspath(os.fspath(p)) for p in path]
+    if path is None:
+        entries = import_path()
+    else:  # the empty one: then the interpreter's own, its library among them
+        entries = [*(os.path.abspath(os.fspath(entry)) for entry in path), ""]
     if python is None:
         return {
             "python": sys.executable,

@@ -159,7 +159,8 @@ class Pool(Calls):
 
     `target`: "module:attribute", a path to a .py file, a module, an App or a list of functions.
     workers: how many at most (default: usable CPUs); or min_workers and max_workers.
-    python: another interpreter. path: sys.path of the workers instead of the host's.
+    python: another interpreter. path: instead of the host's sys.path, before the
+    interpreter's own entries.
     env: variables added to the scrubbed environment. cwd: their directory.
     max_queue, max_queue_bytes: what may wait.
     output: "forward" shows what workers print in the host's sys.stdout and sys.stderr; "drop".

@@ -127,7 +127,8 @@ struct pyproc_config {
     struct pyproc_bytes target, file;
     const struct pyproc_function *functions;
     size_t n_functions;
-    const struct pyproc_bytes *path; /* sys.path; n_path 0 keeps the interpreter's own */
+    /* sys.path; an empty entry stands for the interpreter's own ones; n_path 0 keeps those */
+    const struct pyproc_bytes *path;
     size_t n_path;
     struct pyproc_bytes prefix, base_prefix, python_version; /* expected; size 0: not checked */
 

@@ -154,7 +154,7 @@ def _start(worker: _worker.Worker, hello: tuple[Any, ...]) -> dict[str, tuple[An
     try:
         _check_interpreter(version, *expected)
         if path:
-            sys.path[:] = path
+            sys.path[:] = _import_path(path)
         functions, hooks = load.load(kind, target, file, sources)
         logs.watch(worker)
         _run_hooks(hooks)
@@ -165,6 +165,14 @@ def _start(worker: _worker.Worker, hello: tuple[Any, ...]) -> dict[str, tuple[An
         worker.fail(failure.describe(_explain(raised), errors.KIND_START))
         return None
     worker.ready(signatures, *(text.encode() for text in _interpreter()))
+    return entries
+
+
+def _import_path(path: list[str]) -> list[str]:
+    """An empty entry stands for the interpreter's own ones."""
+    entries = []
+    for entry in path:
+        entries += [entry] if entry else [own for own in sys.path if own not in path]
     return entries
 
 
