@@ -51,8 +51,9 @@ class Delivery:
 
     def leave(self) -> None:
         """Lets the thread end when everything that waits has been delivered; does not wait."""
-        if self._queue is not None:
-            self._queue.close()
+        queue, self._queue = self._queue, None  # and its descriptor: a closed pool may be kept
+        if queue is not None:
+            queue.close()
 
     def stop(self) -> None:
         """Ends the thread when everything that waits has been delivered."""
@@ -60,14 +61,13 @@ class Delivery:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
-        self._queue = None  # and with it its descriptor: a closed pool may be kept for long
 
 
 def _run(queue: _core.Queue) -> None:
     while (items := queue.wait()) is not None:
         for item in items:
             deliver(item)
-        del items
+        del items, item  # the last future must not live until the next one comes
 
 
 def deliver(item: tuple[Any, ...]) -> None:
@@ -80,7 +80,7 @@ def deliver(item: tuple[Any, ...]) -> None:
             _write(item[2], item[3])
         else:
             _log(item)
-    except Exception:
+    except BaseException:  # also SystemExit: it would end the thread, not the program
         logging.getLogger("pyproc").exception("a callback of a future failed")
 
 

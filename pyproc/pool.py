@@ -296,6 +296,8 @@ class Pool(Calls):
         if not getattr(self, "_closed", True) and self._owner == os.getpid():
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             self._delivery.leave()
+            self._closed = True
+            del self._core  # a recorded warning may keep this object, not its processes
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"

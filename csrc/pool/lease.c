@@ -17,20 +17,32 @@ static bool interrupted(const struct pyproc_wait *wait)
     return wait && wait->interrupted && wait->interrupted(wait->token) != 0;
 }
 
-/* Whether this thread is inside a leased call already (a signal handler or a __del__ came
- * in between): waiting here could be waiting for itself. */
+/* Calls that this thread is inside of, on any pool. */
+static _Thread_local unsigned inside;
+
+/* Whether waiting here could be waiting for itself: this thread is inside calls already (a
+ * signal handler or a __del__ came in between), and they hold or will get every worker that
+ * there may be. */
 static bool nested(const struct pyproc_pool *pool)
 {
     pthread_t me = pthread_self();
     const struct pp_list *at;
+    unsigned held = 0;
 
+    if (inside < 2)
+        return false; /* the usual case, and the line may be long */
     for (at = pool->slots.next; at != &pool->slots; at = at->next) {
         const struct pp_slot *slot = pp_container(at, struct pp_slot, link);
 
-        if (slot->owner == PP_OWNER_LEASED && pthread_equal(slot->lessee, me))
-            return true;
+        held += slot->owner == PP_OWNER_LEASED && pthread_equal(slot->lessee, me);
     }
-    return false;
+    for (at = pool->waiting.next; at != &pool->waiting; at = at->next) {
+        const struct pp_want *want = pp_container(at, struct pp_want, link);
+
+        held += want->kind == PP_WANT_THREAD &&
+                pthread_equal(pp_container(want, struct pp_waiter, want)->thread, me);
+    }
+    return held >= pool->max_workers;
 }
 
 /* The waiting is over before a worker came; if one came at this very moment, it goes on
@@ -308,8 +320,10 @@ PYPROC_API int pyproc_call(struct pyproc_pool *pool, const struct pyproc_request
         pp_reply_end(reply, PYPROC_END_CLOSED, "the pool belongs to the process that forked");
         return (int)reply->end;
     }
+    inside++;
     for (int tries = PP_REQUEUE_MAX; !attempt(pool, request, wait, reply, tries == 0);)
         tries--;
+    inside--;
     return (int)reply->end;
 }
 
