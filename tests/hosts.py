@@ -25,6 +25,8 @@ _HEAD = """\
 import os, signal, sys, threading, time, warnings
 import pyproc
 from pyproc import Limits, Pool, Timeouts
+# A shell's background job has it ignored, and so have its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def say(*words):
     print(*words, flush=True)
 """

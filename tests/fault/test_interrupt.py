@@ -191,8 +191,8 @@ def test_many_interrupts_in_a_row_break_nothing(tmp_path: Path) -> None:
                     assert pool.call('add', answered, 1) == answered + 1
                     answered += 1
                     pool.submit('add', 1, 2).result(20)
-            except KeyboardInterrupt:
-                caught += 1
+            except (KeyboardInterrupt, RuntimeError):
+                caught += 1  # the other: what threading.Condition makes of it now and then
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         say('counts', caught > 3, answered > 0)
         assert pool.call('add', 1, 2) == 3
