@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 
 class _LoopQueue:
-    """One event loop's queue; the loop's thread only."""
+    """One event loop's queue; the loop's thread only. The loop, as its reader, alone keeps it:
+    so it goes when the loop closes, whatever still waits in it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.queue = _core.Queue()
@@ -33,15 +34,17 @@ class _LoopQueue:
             deliver(item)
 
 
-_queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopQueue] = (
-    weakref.WeakKeyDictionary()
-)
+_queues: weakref.WeakKeyDictionary[
+    asyncio.AbstractEventLoop, weakref.ReferenceType[_LoopQueue]
+] = weakref.WeakKeyDictionary()
 
 
 def _queue_of(loop: asyncio.AbstractEventLoop) -> _core.Queue:
-    entry = _queues.get(loop)
+    known = _queues.get(loop)
+    entry = None if known is None else known()
     if entry is None:
-        entry = _queues[loop] = _LoopQueue(loop)
+        entry = _LoopQueue(loop)
+        _queues[loop] = weakref.ref(entry)
     return entry.queue
 
 
@@ -50,9 +53,12 @@ async def call(calls: Calls, function: str, args: tuple[Any, ...], kwargs: dict[
     loop = asyncio.get_running_loop()
     payload, codec, keywords = encode_arguments(args, kwargs)
     ended: asyncio.Future[tuple[int, bytes]] = loop.create_future()
+    # The core keeps `settle` until the call ends; the loop may be gone long before.
+    awaited = weakref.ref(ended)
 
     def settle(exception: BaseException | None, codec: int, payload: bytes, _: int) -> None:
-        if ended.done():
+        ended = awaited()
+        if ended is None or ended.done():
             return  # cancelled meanwhile
         if exception is None:
             ended.set_result((codec, payload))
