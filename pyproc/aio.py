@@ -34,9 +34,9 @@ class _LoopQueue:
             deliver(item)
 
 
-_queues: weakref.WeakKeyDictionary[
-    asyncio.AbstractEventLoop, weakref.ReferenceType[_LoopQueue]
-] = weakref.WeakKeyDictionary()
+_queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ReferenceType[_LoopQueue]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def _queue_of(loop: asyncio.AbstractEventLoop) -> _core.Queue:

@@ -25,8 +25,10 @@ _HEAD = """\
 import os, signal, sys, threading, time, warnings
 import pyproc
 from pyproc import Limits, Pool, Timeouts
-# A shell's background job has it ignored, and so have its children.
+# Background jobs of a shell, and what nohup runs, have these ignored, and so their children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 def say(*words):
     print(*words, flush=True)
 """

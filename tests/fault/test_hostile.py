@@ -13,7 +13,7 @@ from hosts import is_gone
 
 from pyproc import Pool, errors
 
-APP = Path(__file__).parent / "apps" / "breaking.py"
+APP = Path(__file__).parent / "apps" / "hostile.py"
 DEADLINE = 60.0
 
 GARBAGE = [

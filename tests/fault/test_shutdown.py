@@ -79,9 +79,7 @@ FORGOTTEN = {
     "after calls": "pool.call('add', 1, 2); pool.submit('add', 1, 2).result(30)",
     "with a call running": "future = pool.submit('nap', 300); time.sleep(0.1)",
     "with many calls waiting": "futures = [pool.submit('nap', 300) for _ in range(500)]",
-    "with a map half read": (
-        "results = pool.map('nap', [0.01] * 10 + [300] * 100); next(results)"
-    ),
+    "with a map half read": ("results = pool.map('nap', [0.01] * 10 + [300] * 100); next(results)"),
     "with a daemon thread in a call": (
         "threading.Thread(target=pool.call, args=('nap', 300), daemon=True).start(); "
         "time.sleep(0.2)"

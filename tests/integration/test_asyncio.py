@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def until_quiet(pool: Pool) -> dict[str, int]:
 
 
 def test_many_calls_at_once_are_answered(pool: Pool) -> None:
-    async def main() -> list[int]:
+    async def main() -> Any:
         return await asyncio.gather(*(pool.acall("add", n, 1) for n in range(500)))
 
     assert asyncio.run(main()) == [n + 1 for n in range(500)]

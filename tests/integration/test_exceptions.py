@@ -155,7 +155,7 @@ def test_a_huge_message_is_cut(pool: Pool, way: Way) -> None:
 
 @pytest.mark.parametrize("name", ["ValueError", "Own", "group"])
 def test_what_came_back_can_be_pickled(pool: Pool, name: str) -> None:
-    with pytest.raises(Exception) as caught:  # noqa: B017, PT011
+    with pytest.raises(Exception) as caught:
         pool.call("fail", name)
     again = pickle.loads(pickle.dumps(caught.value))
     assert type(again) is type(caught.value)

@@ -122,4 +122,4 @@ def test_log_records_reach_the_hosts_logger(pool: Pool, caplog: pytest.LogCaptur
     assert (first.name, first.levelno, first.getMessage()) == ("shop.cart", 30, "careful")
     assert second.getMessage().startswith("it failed")
     assert "ValueError: inside" in second.getMessage() + str(second.exc_text)
-    assert first.pyproc_worker == 1
+    assert vars(first)["pyproc_worker"] == 1

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -55,10 +55,10 @@ def run(folder: Path, *command: str, **env: str) -> str:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on sys.path with `my_app.py`."""
     monkeypatch.syspath_prepend(str(write(tmp_path, {"my_app.py": APP})))
-    yield tmp_path  # type: ignore[misc]
+    yield tmp_path
     sys.modules.pop("my_app", None)
 
 
@@ -212,7 +212,8 @@ def test_an_editable_install_by_a_path_file_or_a_finder_is_reached(tmp_path: Pat
             @staticmethod
             def find_spec(name, path=None, target=None):
                 if name == "edited":
-                    return importlib.util.spec_from_file_location(name, {str(tmp_path)!r} + "/code/edited.py")
+                    place = {str(tmp_path)!r} + "/code/edited.py"
+                    return importlib.util.spec_from_file_location(name, place)
         sys.meta_path.append(Finder)
         """
     write(tmp_path, {"site/edited_finder.py": finder})
@@ -232,7 +233,9 @@ def test_env_cwd_and_path_are_the_workers(tmp_path: Path) -> None:
         import os, sys
         import pyproc
         @pyproc.expose
-        def seen(): return [os.getcwd(), os.environ.get("ADDED"), sys.path[0], "HIDDEN" in os.environ]
+        def seen():
+            env = os.environ
+            return [os.getcwd(), env.get("ADDED"), sys.path[0], "HIDDEN" in env]
         """
     write(tmp_path, {"seen_app.py": app})
     os.environ["HIDDEN"] = "secret"

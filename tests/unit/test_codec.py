@@ -44,8 +44,8 @@ RICH: list[Any] = [
     *(dt.date(1, 1, 1), dt.date.max),
     *(dt.time(1, 2, 3, 4), dt.time(1, 2, tzinfo=UTC), dt.time(1, fold=1)),
     *(
-        dt.datetime(2024, 2, 29),  # noqa: DTZ001
-        dt.datetime(9999, 12, 31, 23, 59, 59),  # noqa: DTZ001
+        dt.datetime(2024, 2, 29),
+        dt.datetime(9999, 12, 31, 23, 59, 59),
         dt.datetime(2024, 1, 1, tzinfo=UTC),
     ),
     dt.datetime(2024, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=-5, seconds=7))),

@@ -1,6 +1,6 @@
 """Everything that a function may raise."""
 
-# ruff: noqa: ANN001, ANN201, ANN204, PLE0307
+# ruff: noqa: PLE0307
 
 import threading
 

@@ -1,7 +1,5 @@
 """An application whose annotations need no import."""
 
-# ruff: noqa: ANN201
-
 import sys
 
 from pyproc.worker.registry import App

@@ -1,7 +1,5 @@
 """Functions of every temper, for the tests of one real worker."""
 
-# ruff: noqa: ANN001, ANN002, ANN003, ANN201, ANN202
-
 import asyncio
 import atexit
 import ctypes
