@@ -67,15 +67,17 @@ def get_include() -> str:
     return f"{__path__[0]}/include"
 
 
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'pyproc' has no attribute {name!r}")
-    import importlib
+if not TYPE_CHECKING:  # a checker then refuses names that are not there
 
-    value = getattr(importlib.import_module(f"pyproc.{home}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'pyproc' has no attribute {name!r}")
+        import importlib
+
+        value = getattr(importlib.import_module(f"pyproc.{home}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -2,7 +2,7 @@
 # Every static check, each by name; says at the end which of them failed.
 #
 #   tools/lint.sh             all of them
-#   tools/lint.sh NAME...     some: ruff mypy bandit format tidy analyzer
+#   tools/lint.sh NAME...     some: ruff mypy typing bandit format tidy analyzer
 #
 # Needs the environment of `make lint` ($VENV, .venv by default) and a build in the checkout;
 # the C checks need clang-format-14, clang-tidy-14 and gcc (tools/setup-system.sh ci).
@@ -33,6 +33,9 @@ check_ruff() {
 
 check_mypy() { "$bin/mypy"; }
 
+# What users may and may not write, and the stubs against the built modules.
+check_typing() { "$bin/python" -m pytest -q tests/typing; }
+
 check_bandit() { "$bin/bandit" --quiet --configfile pyproject.toml --recursive pyproc setup.py tools; }
 
 check_format() { clang-format-14 --dry-run -Werror "${c_files[@]}"; }
@@ -55,7 +58,7 @@ check_analyzer() {
             -Werror -c -o /dev/null "$2"' analyzer "$flags"
 }
 
-[ $# -gt 0 ] || set -- ruff mypy bandit format tidy analyzer
+[ $# -gt 0 ] || set -- ruff mypy typing bandit format tidy analyzer
 failed=()
 for name in "$@"; do
     began=$SECONDS

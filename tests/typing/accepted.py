@@ -1,0 +1,71 @@
+"""What mypy --strict must accept: the public API as users write it."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Iterator
+from typing import Any
+
+import pyproc
+from pyproc import App, Future, Limits, Pool, Timeouts, WorkerInfo
+
+app = App()
+
+
+@app.expose
+def double(n: int) -> int:
+    return 2 * n
+
+
+@app.expose(name="half")
+def halve(n: int) -> float:
+    return n / 2
+
+
+@app.on_start
+def load() -> None: ...
+
+
+@pyproc.expose
+def plain() -> None: ...
+
+
+number: int = double(2)  # decorated functions stay what they are
+
+
+def use() -> None:
+    with Pool(app, workers=2, limits=Limits(open_files=64), timeouts=Timeouts(task=1)) as pool:
+        answer: Any = pool.call("double", 2)
+        future: Future = pool.submit("double", n=2)
+        concurrent.futures.wait([future], timeout=1)
+        done: bool = future.kill()
+        results: Iterator[Any] = pool.map("double", [1, 2], chunksize=2, ordered=False)
+        infos: list[WorkerInfo] = pool.workers()
+        stats: dict[str, int] = pool.stats()
+        pool.options(timeout=2.0, queue_timeout=None, result_type=int).call("double", 2)
+        pool.resize(3)
+        pool.close(timeout=1)
+        print(answer, done, results, infos[0].pid, stats)
+
+
+async def use_async() -> None:
+    async with Pool([double], min_workers=1, max_workers=2, path=["src"], env={"A": "b"}) as pool:
+        print(await pool.acall("double", 1))
+        async for value in pool.amap("double", range(3), buffersize=2):
+            print(value)
+
+
+def errors(pool: Pool) -> None:
+    try:
+        pool.call("double", 1)
+    except pyproc.TaskTimeout as error:
+        stage: str | None = error.stage
+        print(stage, isinstance(error, TimeoutError))
+    except pyproc.WorkerDied as died:
+        print(died.signal, died.exit_code, died.function, died.python_stack)
+    except pyproc.ValidationError as refused:
+        print(refused.path)
+
+
+asyncio.run(use_async())
