@@ -25,7 +25,7 @@ test: $(stamps)/test build
 # What `make test` needs, without running it.
 environment: $(stamps)/test build
 
-lint: $(stamps)/lint build
+lint: $(stamps)/lint $(stamps)/test build
 	@tools/setup-system.sh ci
 	VENV=$(VENV) tools/lint.sh
 
