@@ -240,6 +240,13 @@ int pp_keeper_start(const char *path, struct pp_keeper **keeperp)
     return 0;
 }
 
+/* A worker may have stopped the keeper, as one of the same user. This changes nothing
+ * for a keeper that runs. */
+static void wake(const struct pp_keeper *keeper)
+{
+    (void)syscall(SYS_pidfd_send_signal, keeper->pidfd, SIGCONT, NULL, 0U);
+}
+
 static bool has_ended(const struct pp_keeper *keeper, int timeout_ms)
 {
     struct pollfd ended = {.fd = keeper->pidfd, .events = POLLIN};
@@ -262,6 +269,7 @@ struct pp_keeper *pp_keeper_free(struct pp_keeper *keeper, int grace_ms)
         return NULL;
     /* A forked copy of the host may hold the socket too: say it on the socket itself. */
     (void)shutdown(keeper->control, SHUT_RDWR);
+    wake(keeper);
     if (!has_ended(keeper, grace_ms < 0 ? 0 : grace_ms))
         (void)syscall(SYS_pidfd_send_signal, keeper->pidfd, SIGKILL, NULL, 0U);
     reap(keeper->pidfd);
@@ -301,8 +309,9 @@ static int ask(const struct pp_keeper *keeper, uint32_t kind, uint32_t worker, c
     if (r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN)
         return PP_KEEPER_GONE;
     if (r == -EWOULDBLOCK || r == -ETOOMANYREFS) /* too many descriptors in flight, unix(7) */
-        return -EAGAIN;
-    return r < 0 ? pp_fail(r, "send the keeper a request") : 0;
+        r = -EAGAIN;
+    wake(keeper);
+    return r < 0 && r != -EAGAIN ? pp_fail(r, "send the keeper a request") : r;
 }
 
 /* Puts the spec into memory that nobody changes any more. */
