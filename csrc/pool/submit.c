@@ -89,7 +89,6 @@ PYPROC_API int pyproc_submit(struct pyproc_pool *pool, const struct pyproc_reque
     int64_t span = request->queue_timeout ? request->queue_timeout : pool->queue_timeout;
     enum pyproc_end end;
     struct pp_call *call;
-    bool few;
 
     pp_reply_init(reply);
     if (pp_pool_forked(pool)) {
@@ -107,11 +106,12 @@ PYPROC_API int pyproc_submit(struct pyproc_pool *pool, const struct pyproc_reque
     if (span != PP_NEVER)
         call->queue_deadline = pp_after(pp_now(), span);
     (void)pthread_mutex_lock(&pool->lock);
-    few = pool->n_waiting < pool->max_workers;
     end = admit(pool, request, call, wait);
     if (end == PYPROC_END_VALUE) {
         *idp = call->id;
-        if (few) /* else the loop has been told already and will find it */
+        /* Else the loop has been told already and will find it. Counted now: the line may
+         * have become empty while we waited for room. */
+        if (pool->n_waiting <= pool->max_workers)
             pp_loop_wake(pool->loop);
     }
     (void)pthread_mutex_unlock(&pool->lock);
