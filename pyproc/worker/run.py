@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _EXIT_START, _EXIT_PROTOCOL, _EXIT_USAGE = 1, 70, 2
 _SHOWN_MAX = 12
+_NAME_SHOWN = 200
 _FAILURE_MAX = 1024 * 1024
 
 
@@ -32,9 +33,13 @@ class Handlers:
 
     def unknown(self, name: str) -> NoReturn:
         """No function has that name."""
+        import difflib
+
         shown = ", ".join(self.names[:_SHOWN_MAX])
         more = ", ..." if len(self.names) > _SHOWN_MAX else ""
-        text = f"no function {name!r} is exposed; there are: {shown}{more}"
+        near = difflib.get_close_matches(name[:_NAME_SHOWN], self.names, 1)
+        hint = f"; did you mean {near[0]!r}" if near else ""
+        text = f"no function {name[:_NAME_SHOWN]!r} is exposed{hint}; there are: {shown}{more}"
         raise Refusal(errors.KIND_UNKNOWN, "pyproc.UnknownFunction", text)
 
     def decode(self, payload: bytes, codec: int) -> tuple[object, ...]:
