@@ -30,7 +30,9 @@ WAYS: dict[str, Callable[..., Any]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", ["ad", "", "add ", "ADD", "__import__", "os.system", "x" * 100_000])
+@pytest.mark.parametrize(
+    "name", ["ad", "", "add ", "ADD", "__import__", "os.system", "x" * 100_000]
+)
 def test_an_unknown_function_is_an_error_and_costs_no_worker(
     shared: Pool, way: str, name: str
 ) -> None:
@@ -171,7 +173,7 @@ def test_an_option_that_cannot_be_is_refused_by_name(
         (lambda: Limits(core=-1), ValueError),
         (lambda: Limits(stack=1.5), TypeError),  # type: ignore[arg-type]
         (lambda: Limits(memory=1), TypeError),  # type: ignore[call-arg]
-        (lambda: Limits("1MiB"), TypeError),  # type: ignore[misc]
+        (lambda: Limits("1MiB"), TypeError),  # type: ignore[call-arg]
         (lambda: Timeouts(start=0), ValueError),
         (lambda: Timeouts(task=-1), ValueError),
         (lambda: Timeouts(queue=float("nan")), ValueError),
@@ -304,10 +306,12 @@ def test_a_call_that_waits_longer_than_its_queue_timeout_never_runs(tmp_path: Pa
             pass
         calls = pool.options(queue_timeout=0.1)
         late = calls.submit("mark", str(log), 1)
-        for end in (lambda: late.result(DEADLINE), lambda: calls.call("mark", str(log), 2)):
-            with pytest.raises(errors.TaskTimeout) as caught:
-                end()
-            assert caught.value.stage == "queue"
+        with pytest.raises(errors.TaskTimeout) as caught:
+            late.result(DEADLINE)
+        assert caught.value.stage == "queue"
+        with pytest.raises(errors.TaskTimeout) as caught:
+            calls.call("mark", str(log), 2)
+        assert caught.value.stage == "queue"
         assert busy.result(DEADLINE) == 0.8
         assert pool.call("add", 1, 2) == 3
     assert not log.exists()

@@ -56,7 +56,8 @@ def test_an_open_descriptor_of_the_host_is_not_inherited_even_when_it_is_inherit
 
 def test_a_worker_has_its_own_channels_only(worker: Pool) -> None:
     kinds = sorted(
-        target.partition(":")[0] for number, target in worker.call("descriptors").items()
+        target.partition(":")[0]
+        for number, target in worker.call("descriptors").items()
         if not target.startswith("/proc/")
     )
     assert kinds.count("socket") == 2
@@ -66,8 +67,11 @@ def test_a_worker_has_its_own_channels_only(worker: Pool) -> None:
 
 def test_what_a_worker_starts_gets_none_of_the_channels(worker: Pool) -> None:
     assert worker.call("inheritable_descriptors") == []
-    seen = worker.call("execs", "import os; print(*map(os.readlink, "
-                       "['/proc/self/fd/' + n for n in os.listdir('/proc/self/fd')[:-1]]))")
+    seen = worker.call(
+        "execs",
+        "import os; print(*map(os.readlink, "
+        "['/proc/self/fd/' + n for n in os.listdir('/proc/self/fd')[:-1]]))",
+    )
     assert "socket" not in seen
     assert "pyproc" not in seen
 

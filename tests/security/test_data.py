@@ -43,7 +43,7 @@ def test_a_pickle_in_an_answer_is_never_loaded(
         elif way == "submit":
             answer = shared.submit("pickled", str(trap), how).result(60)
         else:
-            answer = list(shared.map("pickled_item", [(str(trap), how)]))[0]
+            (answer,) = shared.map("pickled_item", [(str(trap), how)])
     except Exception as error:
         answer = error
     repr(answer), str(answer)
@@ -86,9 +86,7 @@ def test_the_hosts_code_never_unpickles() -> None:
         ("pyproc.errors", "PoolClosed"),
     ],
 )
-def test_an_exceptions_name_imports_and_makes_nothing(
-    shared: Pool, module: str, name: str
-) -> None:
+def test_an_exceptions_name_imports_and_makes_nothing(shared: Pool, module: str, name: str) -> None:
     before = set(sys.modules)
     with pytest.raises(errors.RemoteError) as caught:
         shared.call("named_like", module, name)

@@ -74,7 +74,7 @@ def limit(name: str) -> tuple[int, int]:
 @app.expose
 def raise_limit(name: str) -> str:
     which = getattr(resource, name)
-    soft, hard = resource.getrlimit(which)
+    _, hard = resource.getrlimit(which)
     try:
         resource.setrlimit(which, (hard + 1, hard + 1))
     except (ValueError, PermissionError) as error:
