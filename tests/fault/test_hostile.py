@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,20 @@ def rss() -> int:
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Pool]:
+def one_pool() -> Iterator[Pool]:
     """One pool for many attacks: each must leave it as good as new."""
     with Pool(APP, workers=1) as pool:
         yield pool
+
+
+@pytest.fixture
+def shared(one_pool: Pool) -> Iterator[Pool]:
+    """The same, which has its worker again when a test ends: what it holds is counted then."""
+    yield one_pool
+    limit = time.monotonic() + DEADLINE
+    while (stats := one_pool.stats())["workers_idle"] != 1 or stats["workers"] != 1:
+        assert time.monotonic() < limit, stats
+        time.sleep(0.005)
 
 
 def call(pool: Pool, way: str, function: str, *args: object) -> Any:
