@@ -144,8 +144,8 @@ def _closed(fields: Mapping[str, Any]) -> Exception:
 
 
 def _queue_full(fields: Mapping[str, Any]) -> Exception:
-    text = fields.get("text") or "the pool's queue is full: see max_queue and max_queue_bytes"
-    return errors.QueueFull(text)
+    text = fields.get("text") or "the pool's queue is full"
+    return errors.QueueFull(f"{text}: see max_queue and max_queue_bytes")
 
 
 def _too_large(fields: Mapping[str, Any]) -> Exception:
