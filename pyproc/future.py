@@ -6,6 +6,7 @@ import concurrent.futures
 from typing import TYPE_CHECKING, Any
 
 from pyproc.codec import decode_value
+from pyproc.errors import TaskKilled
 
 if TYPE_CHECKING:
     from pyproc._core import Pool as CorePool
@@ -24,14 +25,17 @@ class Future(concurrent.futures.Future[Any]):
     _core: CorePool
     _id: int
     _type: object
+    _cancelling = False
 
     def cancel(self) -> bool:
         """Ends the call if it has not started; answers whether it is cancelled."""
         if self.done():
             return self.cancelled()
+        self._cancelling = True  # the end may come on its thread before the next line is done
         if self._core.cancel(self._id, False) == 0:
             super().cancel()
             return True
+        self._cancelling = False
         return self.cancelled()
 
     def kill(self) -> bool:
@@ -47,6 +51,8 @@ class Future(concurrent.futures.Future[Any]):
         self, exception: BaseException | None, codec: int, payload: bytes, _count: int
     ) -> None:
         """The delivery thread's: takes the end of the call."""
+        if self._cancelling and isinstance(exception, TaskKilled):
+            super().cancel()
         if not self.set_running_or_notify_cancel():
             return
         if exception is None:
