@@ -75,6 +75,12 @@ def wait_gone(pids: set[int], seconds: float = DEADLINE) -> set[int]:
         time.sleep(0.005)
 
 
+def _python_path() -> str:
+    """These tests' folder, and what a sanitised run has put there."""
+    here, before = str(Path(__file__).parent), os.environ.get("PYTHONPATH")
+    return os.pathsep.join(filter(None, [here, before]))
+
+
 class Host:
     """A running host program. `source` sees pyproc, Pool, Limits, Timeouts, os, signal, sys,
     threading, time, warnings and `say`, which prints a line that `expect` waits for."""
@@ -92,7 +98,7 @@ class Host:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), **env},
+                env={**os.environ, "PYTHONPATH": _python_path(), **env},
                 start_new_session=True,
             )
         self.pid = self._process.pid
