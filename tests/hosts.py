@@ -75,10 +75,10 @@ def wait_gone(pids: set[int], seconds: float = DEADLINE) -> set[int]:
         time.sleep(0.005)
 
 
-def _python_path() -> str:
-    """These tests' folder, and what a sanitised run has put there."""
-    here, before = str(Path(__file__).parent), os.environ.get("PYTHONPATH")
-    return os.pathsep.join(filter(None, [here, before]))
+def python_path(*folders: Path) -> str:
+    """These folders, before what a sanitised run has put there."""
+    before = os.environ.get("PYTHONPATH")
+    return os.pathsep.join(filter(None, [*map(str, folders), before]))
 
 
 class Host:
@@ -98,7 +98,7 @@ class Host:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, "PYTHONPATH": _python_path(), **env},
+                env={**os.environ, "PYTHONPATH": python_path(Path(__file__).parent), **env},
                 start_new_session=True,
             )
         self.pid = self._process.pid

@@ -38,8 +38,8 @@ class Handlers:
         shown = ", ".join(self.names[:_SHOWN_MAX])
         more = ", ..." if len(self.names) > _SHOWN_MAX else ""
         near = difflib.get_close_matches(name[:_NAME_SHOWN], self.names, 1)
-        hint = f"; did you mean {near[0]!r}" if near else ""
-        text = f"no function {name[:_NAME_SHOWN]!r} is exposed{hint}; there are: {shown}{more}"
+        hint = f"did you mean {near[0]!r}? there" if near else "there"
+        text = f"no function {name[:_NAME_SHOWN]!r} is exposed; {hint} are: {shown}{more}"
         raise Refusal(errors.KIND_UNKNOWN, "pyproc.UnknownFunction", text)
 
     def decode(self, payload: bytes, codec: int) -> tuple[object, ...]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hosts import python_path
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER = Path(__file__).with_name("run_document.py")
@@ -17,7 +18,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 def run(command: list[str], folder: Path, **extra: str) -> subprocess.CompletedProcess[str]:
     """The ended process; its environment leads to this checkout."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])} | extra
+    environment = os.environ | {"PYTHONPATH": python_path(folder, ROOT)} | extra
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120,
         check=False,

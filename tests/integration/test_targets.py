@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hosts import python_path
 
 import pyproc
 from pyproc import Pool, WorkerStartError
@@ -44,7 +45,7 @@ def run(folder: Path, *command: str, **env: str) -> str:
     done = subprocess.run(
         [sys.executable, *command],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
+        env=os.environ | {"PYTHONPATH": python_path(ROOT)} | env,
         capture_output=True,
         text=True,
         timeout=120,
