@@ -118,10 +118,14 @@ def test_a_kill_from_outside_is_told_apart_from_a_crash(
 
 
 @pytest.mark.no_sanitizer("the sanitizer's runtime answers crashes itself")
-def test_a_crash_is_diagnosed_in_fields(pool: Pool) -> None:
+@pytest.mark.parametrize("way", ["call", "submit"])
+def test_a_crash_is_diagnosed_in_fields(pool: Pool, way: str) -> None:
     pid = pool.call("pid")
     with pytest.raises(errors.WorkerCrashed) as caught:
-        pool.call("die", "segfault")
+        if way == "call":
+            pool.call("die", "segfault")
+        else:
+            pool.submit("die", "segfault").result(DEADLINE)
     error = caught.value
     assert error.pid == pid
     assert error.worker_id == 1
