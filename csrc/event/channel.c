@@ -109,6 +109,10 @@ static int receive(struct pp_channel *channel, int flags)
     }
     if (got == 0 || got == -ECONNRESET)
         return PP_CHANNEL_END;
+    if (got == -EBADMSG) {
+        why = "a descriptor came, and nobody asked for one";
+        return PP_CHANNEL_BROKEN;
+    }
     return (int)got;
 }
 

@@ -42,7 +42,7 @@ int pp_channel_put(struct pp_channel *channel, const struct pp_message *message)
 
 /* Loop: sends what the socket takes: 0 all gone, MORE, END, or negative. */
 int pp_channel_flush(struct pp_channel *channel);
-/* Loop: reads once: 0 got bytes, MORE, END, or negative. */
+/* Loop: reads once: 0 got bytes, MORE, END, BROKEN, or negative. */
 int pp_channel_fill(struct pp_channel *channel);
 /* The next message among the bytes read, lent until the next call: 0, MORE, BROKEN or
  * -ENOMEM. */

@@ -37,9 +37,13 @@ ssize_t pp_socket_send(int fd, const void *bytes, size_t n, int flags)
 
 ssize_t pp_socket_receive(int fd, void *bytes, size_t n, int flags)
 {
-    ssize_t got = recv(fd, bytes, n, flags);
+    struct iovec part = {.iov_base = bytes, .iov_len = n};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    ssize_t got = recvmsg(fd, &message, flags);
 
-    return got < 0 ? -errno : got;
+    if (got < 0)
+        return -errno;
+    return message.msg_flags & MSG_CTRUNC ? -EBADMSG : got;
 }
 
 int pp_socket_send_fds(int fd, const void *bytes, size_t n, const int *fds, size_t n_fds)

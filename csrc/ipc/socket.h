@@ -19,7 +19,7 @@ int pp_socket_pair(int type, int *ap, int *bp);
 ssize_t pp_socket_send(int fd, const void *bytes, size_t n, int flags);
 /* Receives at most `n` bytes. 0 is the peer's end. Negative errno as above. No
  * control buffer is offered: descriptors that a peer sends are closed by the
- * kernel (unix(7)). */
+ * kernel (unix(7)), and the answer is -EBADMSG. */
 ssize_t pp_socket_receive(int fd, void *bytes, size_t n, int flags);
 
 /* One datagram with descriptors, for the keeper's socket. 0 or a negative errno. */

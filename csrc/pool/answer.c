@@ -118,6 +118,8 @@ static int read_messages(struct pyproc_pool *pool, struct pp_slot *slot, struct 
     struct pp_message message;
     int r = pp_channel_fill(channel);
 
+    if (r == PP_CHANNEL_BROKEN)
+        batch->broken = pp_channel_why();
     if (r != 0)
         return r == PP_CHANNEL_MORE ? r : PP_CHANNEL_END;
     while (!batch->broken && (r = pp_channel_next(channel, &message)) == 0)

@@ -153,7 +153,7 @@ static void a_datagram_longer_than_the_room_is_eproto_and_its_descriptors_are_cl
     CHECK_EQ(count_fds(), before);
 }
 
-static void descriptors_sent_to_a_plain_receive_are_closed_by_the_kernel(void)
+static void descriptors_sent_to_a_plain_receive_are_an_error_and_closed(void)
 {
     PP_AUTO_FD a = -1;
     PP_AUTO_FD b = -1;
@@ -163,7 +163,7 @@ static void descriptors_sent_to_a_plain_receive_are_closed_by_the_kernel(void)
     CHECK_EQ(pp_socket_pair(SOCK_STREAM, &a, &b), 0);
     before = count_fds();
     CHECK(send_many(a, 64));
-    CHECK_EQ(pp_socket_receive(b, &byte, 1, 0), 1);
+    CHECK_EQ(pp_socket_receive(b, &byte, 1, 0), -EBADMSG);
     CHECK_EQ(count_fds(), before);
 }
 
@@ -183,5 +183,5 @@ PP_TESTS(PP_TEST(a_pair_is_connected_close_on_exec_and_blocking),
          PP_TEST(descriptors_arrive_in_order_and_close_on_exec),
          PP_TEST(more_descriptors_than_asked_for_are_eproto_and_none_leaks),
          PP_TEST(a_datagram_longer_than_the_room_is_eproto_and_its_descriptors_are_closed),
-         PP_TEST(descriptors_sent_to_a_plain_receive_are_closed_by_the_kernel),
+         PP_TEST(descriptors_sent_to_a_plain_receive_are_an_error_and_closed),
          PP_TEST(more_descriptors_than_one_message_may_carry_are_refused))
