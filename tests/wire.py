@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pyproc import codec
+from pyproc import codec, config
 
 PACKAGE = Path(codec.__file__).resolve().parent
 MAIN = PACKAGE / "worker" / "__main__.py"
@@ -151,7 +151,11 @@ class Child:
         self.out, out = os.pipe()
         self.err, err = os.pipe()
         given = [call.fileno(), event.fileno(), self.control_fd, self.status_fd, self.crash_fd]
-        self.pid = _spawn([python, "-I", "-B", str(MAIN)], [-1, out, err, *given], env or {})
+        allowed = {
+            name: os.environ[name] for name in config.ENVIRONMENT_ALLOWED if name in os.environ
+        }
+        environment = {**allowed, **(env or {})}
+        self.pid = _spawn([python, "-I", "-B", str(MAIN)], [-1, out, err, *given], environment)
         for end in (call, event):
             end.close()
         os.close(out)
