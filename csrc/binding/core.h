@@ -10,7 +10,7 @@
 #include "binding/plain.h"
 #include "include/pyproc.h"
 
-#include <Python.h>
+#include "binding/clean.h"
 
 struct core_state {
     PyTypeObject *pool_type;

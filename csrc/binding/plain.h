@@ -13,7 +13,7 @@
 
 #include "base/buffer.h"
 
-#include <Python.h>
+#include "binding/clean.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -3,7 +3,6 @@
  * The reader of headers has checked every size before anything is allocated, so a
  * value costs memory in proportion to its bytes.
  */
-#define PY_SSIZE_T_CLEAN
 #include "binding/plain.h"
 
 #include "binding/plain_read.h"

@@ -4,7 +4,6 @@
  * answer is unpacked here, with the bounds of plain_unpack.c. Whatever is not plain, or
  * makes no sense, is left to pyproc/codec.py, which says what is wrong.
  */
-#define PY_SSIZE_T_CLEAN
 #include "binding/core.h"
 
 static int convert_keywords(PyObject *tuple, struct pyproc_request *request,

@@ -7,7 +7,7 @@
 #ifndef PP_BINDING_WORKER_SHAPE_H
 #define PP_BINDING_WORKER_SHAPE_H
 
-#include <Python.h>
+#include "binding/clean.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -5,13 +5,12 @@
 #ifndef PP_BINDING_WORKER_TYPE_H
 #define PP_BINDING_WORKER_TYPE_H
 
-#define PY_SSIZE_T_CLEAN
 #include "binding/plain.h"
 #include "binding/worker_shape.h"
 
 #include "worker/serve.h"
 
-#include <Python.h>
+#include "binding/clean.h"
 
 /* One exposed function, read from the tuple that Python made of it. */
 struct pp_exposed {

@@ -39,7 +39,7 @@ ssize_t pp_socket_receive(int fd, void *bytes, size_t n, int flags)
 {
     struct iovec part = {.iov_base = bytes, .iov_len = n};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    ssize_t got = recvmsg(fd, &message, flags);
+    ssize_t got = recvmsg(fd, &message, flags | MSG_CMSG_CLOEXEC);
 
     if (got < 0)
         return -errno;

@@ -4,7 +4,6 @@
  * value, and packed and unpacked again it is the same once more. Python is embedded; the
  * three parts of the binding are in this one file, so that the fuzzer sees their branches.
  */
-#define PY_SSIZE_T_CLEAN
 #include "binding/plain.h"
 
 #include "binding/plain_pack.c"
