@@ -25,6 +25,7 @@ def run(command: list[str], folder: Path, **extra: str) -> subprocess.CompletedP
     )  # fmt: skip
 
 
+@pytest.mark.no_sanitizer("a limit on address space, which a document shows, leaves it no room")
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_the_python_blocks_of_a_document_run_and_print_what_it_says(
     document: Path, tmp_path: Path
