@@ -149,12 +149,14 @@ def test_endless_output_that_nobody_takes_is_dropped_and_counted(
     monkeypatch.setattr("pyproc.delivery._write", lambda *_: taken.wait(DEADLINE))
     with Pool(APP, workers=1) as pool:
         before = rss()
-        with pytest.raises(errors.TaskTimeout):
-            pool.options(timeout=1.5).call("flood", "lines")
-        assert rss() - before < 96 * 2**20
-        assert pool.call("add", 1, 2) == 3
-        assert pool.stats()["output_dropped_bytes"] > 0
-        taken.set()
+        try:
+            with pytest.raises(errors.TaskTimeout):
+                pool.options(timeout=1.5).call("flood", "lines")
+            assert rss() - before < 96 * 2**20
+            assert pool.call("add", 1, 2) == 3
+            assert pool.stats()["output_dropped_bytes"] > 0
+        finally:
+            taken.set()
 
 
 def test_a_flood_of_log_records_costs_little_memory_and_no_call() -> None:
