@@ -10,7 +10,7 @@ import math
 import os
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -128,7 +128,7 @@ class Calls:
         return_exceptions: bool = False,
         progress: Callable[[int, int | None], object] | bool | str | None = None,
         timeout: float | None = None,
-    ) -> Iterator[Any]:
+    ) -> mapping.Mapping:
         """Calls `function(item)` for each item and yields the results, lazily.
 
         The input is read as results are taken, at most `buffersize` items ahead (None: enough to
@@ -143,12 +143,17 @@ class Calls:
         options.check()
         return mapping.Mapping(self, function, iterable, options)
 
-    async def amap(
+    def amap(
         self, function: str, iterable: Iterable[Any], /, *, buffersize: int = 64
-    ) -> AsyncIterator[Any]:
-        """`map` for asyncio, in order; leaving it early stops the work."""
-        async for value in aio.map_ordered(self, function, iterable, buffersize):
-            yield value
+    ) -> AsyncGenerator[Any, None]:
+        """`map` for asyncio, in order, at most `buffersize` items ahead; the first failure ends it.
+
+        Leaving it early stops the work once it is closed: `async with contextlib.aclosing(...)`
+        does so at once.
+        """
+        if not isinstance(buffersize, int) or buffersize < 1:
+            raise ValueError(f"buffersize={buffersize!r}: 1 or more is needed")
+        return aio.map_ordered(self, function, iterable, buffersize)
 
     def _result_type(self, function: str) -> object:
         return self._type
@@ -274,6 +279,7 @@ class Pool(Calls):
                 self._closed = True
                 _open_pools.discard(self)
                 self._delivery.stop()
+                aio.sweep()
 
     def _result_type(self, function: str) -> object:
         return self._host_types.get(function)
