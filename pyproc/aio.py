@@ -87,10 +87,11 @@ _abandoned: list[tuple[_core.Queue, set[_Waiter]]] = []
 
 
 def _queue_of(loop: asyncio.AbstractEventLoop) -> _LoopQueue:
+    if _abandoned:
+        sweep()
     known = _queues.get(loop)
     entry = known() if known is not None else None
     if entry is None:
-        sweep()
         entry = _LoopQueue(loop)
         _queues[loop] = weakref.ref(entry)
     return entry
