@@ -169,6 +169,7 @@ class Pool(Calls):
     env: variables added to the scrubbed environment. cwd: their directory.
     max_queue, max_queue_bytes: what may wait.
     output: "forward" shows what workers print in the host's sys.stdout and sys.stderr; "drop".
+        Log records reach the host's loggers with both.
 
     Opening waits until one worker is ready; raises WorkerStartError with the application's own
     traceback, ValueError or TypeError for options. Any thread may call; after a fork the child's
@@ -209,6 +210,7 @@ class Pool(Calls):
             "env": _options.environment(env),
             "env_pass": list(config.ENVIRONMENT_ALLOWED),
             "cwd": None if cwd is None else os.path.abspath(os.fspath(cwd)),
+            "drop_output": int(output == "drop"),
         }
         if output not in ("forward", "drop"):
             raise ValueError(f"output={output!r}: 'forward' or 'drop' is needed")
@@ -219,12 +221,9 @@ class Pool(Calls):
         self._owner = os.getpid()
         self._host_types = _host_types(target)
         try:
-            if output == "forward":
-                options["events"] = self._delivery.started()
-            core = _core.Pool(**options)
+            core = _core.Pool(**options, events=self._delivery.started())
         except BaseException:
             self._delivery.stop()
-            options.clear()
             del self._delivery  # the error's traceback holds this frame: give the queue back now
             raise
         self._core = core
