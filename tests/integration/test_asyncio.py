@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import os
 import threading
@@ -175,6 +176,23 @@ def test_the_loop_goes_on_while_a_call_runs(pool: Pool) -> None:
         return turns
 
     assert run(main()) > 100
+
+
+def test_a_task_that_nobody_keeps_is_not_lost(pool: Pool) -> None:
+    async def main() -> list[float]:
+        ended: list[float] = []
+
+        async def call() -> None:
+            ended.append(await pool.acall("nap", 0.1))
+
+        asyncio.ensure_future(call())  # noqa: RUF006
+        async with asyncio.timeout(DEADLINE):
+            while not ended:
+                gc.collect()
+                await asyncio.sleep(0.01)
+        return ended
+
+    assert run(main()) == [0.1]
 
 
 def test_the_options_of_calls_hold_for_awaited_ones(pool: Pool) -> None:

@@ -215,10 +215,14 @@ def test_asking_for_input_fails_at_once(streams: Streams) -> None:
 # ---- descriptors 0 to 2 ----
 
 
+@pytest.mark.parametrize("way", ["leased", "queued"])
 @pytest.mark.parametrize("deed", MISDEEDS)
-def test_a_misdeed_costs_no_call_and_no_worker(streams: Streams, deed: str) -> None:
+def test_a_misdeed_costs_no_call_and_no_worker(streams: Streams, deed: str, way: str) -> None:
     with open_pool() as pool:
-        pid = pool.call("misbehave", deed)
+        if way == "leased":
+            pid = pool.call("misbehave", deed)
+        else:
+            pid = pool.submit("misbehave", deed).result(DEADLINE)
         assert [pool.call("add", n, 1) for n in range(20)] == list(range(1, 21))
         assert list(pool.map("double", range(3))) == [0, 2, 4]
         assert pool.call("misbehave", "replace_streams") == pid
