@@ -35,9 +35,7 @@ class _Waiter:
         self.ended: asyncio.Future[tuple[int, bytes]] | None = ended
         self.id = 0
 
-    def __call__(
-        self, exception: BaseException | None, codec: int, payload: bytes, _: int
-    ) -> None:
+    def __call__(self, exception: BaseException | None, codec: int, payload: bytes, _: int) -> None:
         ended, self.core, self.ended = self.ended, None, None
         if ended is None or ended.done():
             return  # cancelled meanwhile

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import itertools
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,61 +17,14 @@ import pytest
 import pyproc
 from pyproc import CodecError, Pool
 
-APP = """
-import asyncio, os, time
-import pyproc
-
-app = pyproc.App()
-
-@app.expose
-def double(n: int) -> int:
-    return 2 * n
-
-@app.expose
-def fail(text):
-    raise KeyError(text)
-
-@app.expose
-def end_of_iteration():
-    raise StopIteration("done")
-
-@app.expose
-def crash():
-    os.abort()
-
-@app.expose
-def nap(seconds):
-    time.sleep(seconds)
-    return seconds
-
-@app.expose
-def mark_then_nap(path, seconds):
-    with open(path, "w") as file:
-        file.write(str(os.getpid()))
-    time.sleep(seconds)
-
-@app.expose
-async def later(n: int) -> int:
-    await asyncio.sleep(0.001)
-    return n + 1
-
-@app.expose
-async def gathered(count):
-    return await asyncio.gather(*(later(n) for n in range(count)))
-
-@app.expose
-async def fail_later(text):
-    await asyncio.sleep(0)
-    raise OSError(7, text)
-"""
+APP = Path(__file__).with_name("apps") / "awaited_app.py"
 DEADLINE = 60.0
 
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[Pool]:
     """Two workers; at the end nothing is running or waiting."""
-    (tmp_path / "awaited.py").write_text(APP)
-    with Pool(tmp_path / "awaited.py", workers=2) as opened:
+    with Pool(APP, workers=2) as opened:
         yield opened
         wait_idle(opened)
 
@@ -150,18 +102,16 @@ def test_a_failure_is_raised_where_it_is_awaited(
 
 def test_hundreds_of_calls_are_gathered_in_order(pool: Pool) -> None:
     async def main() -> list[int]:
-        return await asyncio.gather(*(pool.acall("double", n) for n in range(500)))
+        return list(await asyncio.gather(*(pool.acall("double", n) for n in range(500))))
 
     assert run(main()) == [2 * n for n in range(500)]
 
 
 def test_a_full_queue_is_waited_for(tmp_path: Path) -> None:
-    (tmp_path / "awaited.py").write_text(APP)
-
     async def main(pool: Pool) -> list[int]:
-        return await asyncio.gather(*(pool.acall("double", n) for n in range(100)))
+        return list(await asyncio.gather(*(pool.acall("double", n) for n in range(100))))
 
-    with Pool(tmp_path / "awaited.py", workers=1, max_queue=3) as pool:
+    with Pool(APP, workers=1, max_queue=3) as pool:
         assert run(main(pool)) == [2 * n for n in range(100)]
 
 
@@ -240,8 +190,6 @@ def test_cancelling_the_task_stops_the_work(pool: Pool, tmp_path: Path) -> None:
 
 
 def test_a_call_cancelled_before_it_starts_never_runs(tmp_path: Path) -> None:
-    (tmp_path / "awaited.py").write_text(APP)
-
     async def main(pool: Pool) -> None:
         first = asyncio.create_task(pool.acall("mark_then_nap", str(tmp_path / "first"), 600))
         await until_exists(tmp_path / "first")
@@ -253,7 +201,7 @@ def test_a_call_cancelled_before_it_starts_never_runs(tmp_path: Path) -> None:
         await asyncio.wait([first, second])
         assert await pool.acall("double", 1) == 2
 
-    with Pool(tmp_path / "awaited.py", workers=1) as pool:
+    with Pool(APP, workers=1) as pool:
         run(main(pool))
     assert not (tmp_path / "second").exists()
 
@@ -312,7 +260,9 @@ def test_loops_in_many_threads_share_a_pool(pool: Pool) -> None:
     found: dict[int, list[int]] = {}
 
     async def main(start: int) -> list[int]:
-        return await asyncio.gather(*(pool.acall("double", n) for n in range(start, start + 50)))
+        return list(
+            await asyncio.gather(*(pool.acall("double", n) for n in range(start, start + 50)))
+        )
 
     def work(start: int) -> None:
         found[start] = run(main(start))
@@ -366,10 +316,8 @@ def test_loops_closed_under_running_calls_give_their_descriptors_back(pool: Pool
 
 
 def test_a_pool_is_closed_under_awaited_calls(tmp_path: Path) -> None:
-    (tmp_path / "awaited.py").write_text(APP)
-
     async def main() -> None:
-        pool = Pool(tmp_path / "awaited.py", workers=1)
+        pool = Pool(APP, workers=1)
         task = asyncio.create_task(pool.acall("mark_then_nap", str(tmp_path / "pid"), 600))
         await until_exists(tmp_path / "pid")
         pool.close(0)
@@ -382,10 +330,8 @@ def test_a_pool_is_closed_under_awaited_calls(tmp_path: Path) -> None:
 
 
 def test_async_with_closes_the_pool_without_holding_the_loop(tmp_path: Path) -> None:
-    (tmp_path / "awaited.py").write_text(APP)
-
     async def main() -> Pool:
-        async with Pool(tmp_path / "awaited.py", workers=1) as pool:
+        async with Pool(APP, workers=1) as pool:
             task = asyncio.create_task(pool.acall("nap", 0.3))
             while not pool.stats()["calls_admitted"]:
                 await asyncio.sleep(0)
@@ -397,10 +343,8 @@ def test_async_with_closes_the_pool_without_holding_the_loop(tmp_path: Path) -> 
 
 
 def test_an_error_inside_async_with_ends_the_calls_that_run(tmp_path: Path) -> None:
-    (tmp_path / "awaited.py").write_text(APP)
-
     async def main() -> None:
-        async with Pool(tmp_path / "awaited.py", workers=1) as pool:
+        async with Pool(APP, workers=1) as pool:
             task = asyncio.create_task(pool.acall("mark_then_nap", str(tmp_path / "pid"), 600))
             await until_exists(tmp_path / "pid")
             try:
@@ -410,80 +354,3 @@ def test_an_error_inside_async_with_ends_the_calls_that_run(tmp_path: Path) -> N
 
     with pytest.raises(LookupError, match="inside"):
         run(main())
-
-
-# ---- amap ----
-
-
-async def collected(results: AsyncIterator[Any]) -> list[Any]:
-    return [value async for value in results]
-
-
-@pytest.mark.parametrize("buffersize", [1, 4, 1000])
-def test_amap_yields_in_order(pool: Pool, buffersize: int) -> None:
-    results = run(collected(pool.amap("double", range(200), buffersize=buffersize)))
-    assert results == [2 * n for n in range(200)]
-
-
-def test_amap_of_nothing_is_empty(pool: Pool) -> None:
-    assert run(collected(pool.amap("double", []))) == []
-
-
-@pytest.mark.parametrize("buffersize", [1, 5])
-def test_amap_reads_no_further_ahead_than_asked(pool: Pool, buffersize: int) -> None:
-    async def main() -> None:
-        read = itertools.count()
-        taken = 0
-        async with contextlib.aclosing(pool.amap("double", read, buffersize=buffersize)) as results:
-            async for value in results:
-                assert value == 2 * taken
-                taken += 1
-                assert int(repr(read)[6:-1]) - taken < buffersize
-                if taken == 50:
-                    break
-
-    run(main())
-
-
-def test_leaving_amap_early_stops_its_work(pool: Pool, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with contextlib.aclosing(pool.amap("nap", itertools.chain([0], [600] * 9))) as found:
-            async for value in found:
-                assert value == 0
-                break
-
-    run(main())
-    wait_idle(pool)
-
-
-def test_amap_raises_a_failure_at_its_place(pool: Pool) -> None:
-    async def main() -> None:
-        taken = []
-        with pytest.raises(pyproc.ValidationError):
-            async for value in pool.amap("double", [1, 2, "three", 4]):
-                taken.append(value)
-        assert taken == [2, 4]
-
-    run(main())
-
-
-def test_amap_raises_what_its_input_raises_after_the_results(pool: Pool) -> None:
-    def broken() -> Iterator[int]:
-        yield 1
-        yield 2
-        raise LookupError("input")
-
-    async def main() -> None:
-        taken = []
-        with pytest.raises(LookupError, match="input"):
-            async for value in pool.amap("double", broken()):
-                taken.append(value)
-        assert taken == [2, 4]
-
-    run(main())
-
-
-@pytest.mark.parametrize("buffersize", [0, -1, 1.5])
-def test_amap_refuses_a_buffer_that_cannot_be_meant(pool: Pool, buffersize: Any) -> None:
-    with pytest.raises(ValueError, match="buffersize"):
-        pool.amap("double", [1], buffersize=buffersize)
