@@ -19,7 +19,7 @@ APP = Path(__file__).with_name("apps") / "awaited_app.py"
 DEADLINE = 60.0
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def pool() -> Iterator[Pool]:
     with Pool(APP, workers=2) as opened:
         yield opened
