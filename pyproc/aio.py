@@ -7,9 +7,10 @@ asyncio future on the loop's thread. Cancelling the awaiting task stops the work
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from pyproc import _core
@@ -21,43 +22,21 @@ if TYPE_CHECKING:
     from pyproc.pool import Calls
 
 
-class _LoopQueue:
-    """One event loop's queue; the loop's thread only. The loop, as its reader, alone keeps it:
-    so it goes when the loop closes, whatever still waits in it."""
+class _Waiter:
+    """One call, given to the core as its token; the loop's thread only.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.queue = _core.Queue()
-        loop.add_reader(self.queue.fileno(), self._drain)
+    The core holds it until the call's end, which may come long after the loop was closed.
+    """
 
-    def _drain(self) -> None:
-        for item in self.queue.take():
-            deliver(item)
+    __slots__ = ("core", "ended", "id")
 
+    def __init__(self, core: _core.Pool, ended: asyncio.Future[tuple[int, bytes]]) -> None:
+        self.core: _core.Pool | None = core  # None: nobody waits
+        self.ended: asyncio.Future[tuple[int, bytes]] | None = ended
+        self.id = 0
 
-_queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ReferenceType[_LoopQueue]] = (
-    weakref.WeakKeyDictionary()
-)
-
-
-def _queue_of(loop: asyncio.AbstractEventLoop) -> _core.Queue:
-    known = _queues.get(loop)
-    entry = None if known is None else known()
-    if entry is None:
-        entry = _LoopQueue(loop)
-        _queues[loop] = weakref.ref(entry)
-    return entry.queue
-
-
-async def call(calls: Calls, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """`Calls.acall`."""
-    loop = asyncio.get_running_loop()
-    payload, codec, keywords = encode_arguments(args, kwargs)
-    ended: asyncio.Future[tuple[int, bytes]] = loop.create_future()
-    # The core keeps `settle` until the call ends; the loop may be gone long before.
-    awaited = weakref.ref(ended)
-
-    def settle(exception: BaseException | None, codec: int, payload: bytes, _: int) -> None:
-        ended = awaited()
+    def __call__(self, exception: BaseException | None, codec: int, payload: bytes, _: int) -> None:
+        ended, self.core, self.ended = self.ended, None, None
         if ended is None or ended.done():
             return  # cancelled meanwhile
         if exception is None:
@@ -67,40 +46,117 @@ async def call(calls: Calls, function: str, args: tuple[Any, ...], kwargs: dict[
         else:
             ended.set_exception(exception)
 
+    def leave(self) -> None:
+        """Stops the work unless it has ended."""
+        core, self.core, self.ended = self.core, None, None
+        if core is not None:
+            core.cancel(self.id, True)
+
+
+class _LoopQueue:
+    """One event loop's queue; the loop's thread only.
+
+    Nothing but the loop's own list of readers holds it: when the loop is closed, it goes.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.queue = _core.Queue()
+        self.waiters: set[_Waiter] = set()
+        loop.add_reader(self.queue.fileno(), self._drain)
+
+    def _drain(self) -> None:
+        for item in self.queue.take():
+            self.waiters.discard(item[1])
+            deliver(item)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # of a process that forked, or at its very end
+            for waiter in self.waiters:
+                waiter.leave()
+            if self.waiters:
+                _abandoned.append((self.queue, self.waiters))
+
+
+_queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_LoopQueue]] = (
+    weakref.WeakKeyDictionary()
+)
+#: Queues of closed loops whose calls have not ended yet.
+_abandoned: list[tuple[_core.Queue, set[_Waiter]]] = []
+
+
+def _queue_of(loop: asyncio.AbstractEventLoop) -> _LoopQueue:
+    if _abandoned:
+        sweep()
+    known = _queues.get(loop)
+    entry = known() if known is not None else None
+    if entry is None:
+        entry = _LoopQueue(loop)
+        _queues[loop] = weakref.ref(entry)
+    return entry
+
+
+def sweep() -> None:
+    """Gives back the queues of closed loops as far as their calls have ended. Any thread."""
+    for _ in range(len(_abandoned)):
+        try:
+            queue, waiters = _abandoned.pop(0)
+        except IndexError:
+            return  # another thread was faster
+        waiters.difference_update([item[1] for item in queue.take()])
+        if waiters:
+            _abandoned.append((queue, waiters))
+
+
+async def call(calls: Calls, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """`Calls.acall`."""
+    loop = asyncio.get_running_loop()
+    payload, codec, keywords = encode_arguments(args, kwargs)
+    ended: asyncio.Future[tuple[int, bytes]] = loop.create_future()
+    waiter = _Waiter(calls._core, ended)
+    entry = _queue_of(loop)
     delay = 0.001
     while True:  # a full queue is waited for without holding the loop
         try:
-            call_id = calls._core.submit(
+            waiter.id = calls._core.submit(
                 function, payload, codec, keywords, calls._run, calls._queue,
-                _queue_of(loop), settle, 0, False,
+                entry.queue, waiter, 0, False,
             )  # fmt: skip
             break
         except QueueFull:
             await asyncio.sleep(delay)
             delay = min(delay * 2, 0.05)
+    entry.waiters.add(waiter)
+    del entry  # only the loop holds it
     try:
         got_codec, got = await ended
-    except asyncio.CancelledError:
-        calls._core.cancel(call_id, True)
-        raise
+    finally:
+        waiter.leave()
     return decode_value(got, got_codec, calls._result_type(function))
 
 
 async def map_ordered(
     calls: Calls, function: str, iterable: Iterable[Any], buffersize: int
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any, None]:
     """Results in order, at most `buffersize` calls ahead."""
-    if buffersize < 1:
-        raise ValueError(f"buffersize={buffersize}: 1 or more is needed")
     tasks: deque[asyncio.Task[Any]] = deque()
     source = iter(iterable)
+    broken: Exception | None = None
     try:
-        for item in source:
+        while True:
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            except Exception as error:  # raised after the results of what the input gave
+                broken = error
+                break
             tasks.append(asyncio.ensure_future(call(calls, function, (item,), {})))
             if len(tasks) >= buffersize:
                 yield await tasks.popleft()
         while tasks:
             yield await tasks.popleft()
+        if broken is not None:
+            raise broken
     finally:
         for task in tasks:
             task.cancel()

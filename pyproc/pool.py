@@ -10,7 +10,7 @@ import math
 import os
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -128,7 +128,7 @@ class Calls:
         return_exceptions: bool = False,
         progress: Callable[[int, int | None], object] | bool | str | None = None,
         timeout: float | None = None,
-    ) -> Iterator[Any]:
+    ) -> mapping.Mapping:
         """Calls `function(item)` for each item and yields the results, lazily.
 
         The input is read as results are taken, at most `buffersize` items ahead (None: enough to
@@ -143,12 +143,17 @@ class Calls:
         options.check()
         return mapping.Mapping(self, function, iterable, options)
 
-    async def amap(
+    def amap(
         self, function: str, iterable: Iterable[Any], /, *, buffersize: int = 64
-    ) -> AsyncIterator[Any]:
-        """`map` for asyncio, in order; leaving it early stops the work."""
-        async for value in aio.map_ordered(self, function, iterable, buffersize):
-            yield value
+    ) -> AsyncGenerator[Any, None]:
+        """`map` for asyncio, in order, at most `buffersize` items ahead; the first failure ends it.
+
+        Leaving it early stops the work once it is closed: `async with contextlib.aclosing(...)`
+        does so at once.
+        """
+        if not isinstance(buffersize, int) or buffersize < 1:
+            raise ValueError(f"buffersize={buffersize!r}: 1 or more is needed")
+        return aio.map_ordered(self, function, iterable, buffersize)
 
     def _result_type(self, function: str) -> object:
         return self._type
@@ -164,6 +169,7 @@ class Pool(Calls):
     env: variables added to the scrubbed environment. cwd: their directory.
     max_queue, max_queue_bytes: what may wait.
     output: "forward" shows what workers print in the host's sys.stdout and sys.stderr; "drop".
+        Log records reach the host's loggers with both.
 
     Opening waits until one worker is ready; raises WorkerStartError with the application's own
     traceback, ValueError or TypeError for options. Any thread may call; after a fork the child's
@@ -204,6 +210,7 @@ class Pool(Calls):
             "env": _options.environment(env),
             "env_pass": list(config.ENVIRONMENT_ALLOWED),
             "cwd": None if cwd is None else os.path.abspath(os.fspath(cwd)),
+            "drop_output": int(output == "drop"),
         }
         if output not in ("forward", "drop"):
             raise ValueError(f"output={output!r}: 'forward' or 'drop' is needed")
@@ -214,12 +221,9 @@ class Pool(Calls):
         self._owner = os.getpid()
         self._host_types = _host_types(target)
         try:
-            if output == "forward":
-                options["events"] = self._delivery.started()
-            core = _core.Pool(**options)
+            core = _core.Pool(**options, events=self._delivery.started())
         except BaseException:
             self._delivery.stop()
-            options.clear()
             del self._delivery  # the error's traceback holds this frame: give the queue back now
             raise
         self._core = core
@@ -274,6 +278,7 @@ class Pool(Calls):
                 self._closed = True
                 _open_pools.discard(self)
                 self._delivery.stop()
+                aio.sweep()
 
     def _result_type(self, function: str) -> object:
         return self._host_types.get(function)

@@ -247,7 +247,7 @@ static int get_target(PyObject *dict, struct pyproc_config *config, struct pp_co
 
 static int get_limits(PyObject *dict, struct pyproc_config *config)
 {
-    unsigned nice = 0;
+    unsigned nice = 0, drop_output = 0;
 
     if (get_unsigned(dict, "min_workers", &config->min_workers) < 0 ||
         get_unsigned(dict, "max_workers", &config->max_workers) < 0 ||
@@ -263,9 +263,11 @@ static int get_limits(PyObject *dict, struct pyproc_config *config)
         get_limit(dict, "limit_file_size", &config->limit_file_size) < 0 ||
         get_limit(dict, "limit_open_files", &config->limit_open_files) < 0 ||
         get_limit(dict, "limit_stack", &config->limit_stack) < 0 ||
-        get_unsigned(dict, "nice", &nice) < 0)
+        get_unsigned(dict, "nice", &nice) < 0 ||
+        get_unsigned(dict, "drop_output", &drop_output) < 0)
         return -1;
     config->nice = (int)nice;
+    config->drop_output = drop_output != 0;
     return 0;
 }
 

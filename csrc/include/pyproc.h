@@ -144,6 +144,7 @@ struct pyproc_config {
     int nice;
 
     struct pyproc_queue *events; /* where output and log records go; NULL: dropped */
+    int drop_output;             /* 1: only log records go there */
 };
 
 /* Fills in the defaults. */

@@ -10,6 +10,8 @@
 #include "include/pyproc.h"
 #include "security/policy.h"
 
+#include <stdbool.h>
+
 struct pp_plan {
     char **argv;  /* owned, NULL-terminated */
     char **envp;  /* owned, NULL-terminated */
@@ -20,6 +22,7 @@ struct pp_plan {
     size_t max_frame;
     int64_t start_timeout;
     struct pyproc_queue *events; /* a reference, or NULL */
+    bool drop_output;
 };
 
 /* 0 or a negative errno with its words. The caller must keep the environment from

@@ -176,13 +176,15 @@ static int make_channel(struct pp_worker *worker, struct pp_channel *channel,
 static int make_output(struct pp_worker *worker, int stream, int *otherp)
 {
     struct pp_supervisor *supervisor = worker->supervisor;
+    const struct pp_plan *plan = supervisor->plan;
+    struct pyproc_queue *events = plan->drop_output ? NULL : plan->events;
     int ends[2];
 
     if (pipe2(ends, O_CLOEXEC) < 0)
         return pp_fail(-errno, "make the worker's output pipe");
     *otherp = ends[1];
     return pp_output_init(&worker->output[stream - 1], supervisor->loop, ends[0], stream,
-                          worker->id, supervisor->plan->events, &supervisor->output_dropped);
+                          worker->id, events, &supervisor->output_dropped);
 }
 
 static int make_ends(struct pp_worker *worker, struct births *births)

@@ -183,7 +183,7 @@ def test_leaving_early_stops_the_work(pool: Pool) -> None:
         break
     results = pool.map("nap", [0, 600, 600], chunksize=1)
     assert next(results) == 0
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert list(results) == []
 
 

@@ -1,125 +1,341 @@
-"""What workers print and log, and that nothing they do to descriptors 0 to 2 matters."""
+"""What workers print and log, and that nothing they do to descriptors 0 to 2 breaks a call."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
+import re
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import pyproc
 from pyproc import Pool
 
-APP = Path(__file__).with_name("apps") / "talking_app.py"
+APPS = Path(__file__).with_name("apps")
+sys.path.insert(0, str(APPS))
+from output_app import MISDEEDS  # type: ignore[import-not-found]  # noqa: E402
+
+TARGET = "output_app:app"
+DEADLINE = 60.0
+WHAT_PRINT_RAISES = (OSError, ValueError, RuntimeError, AttributeError, pyproc.RemoteError)
 
 
-@pytest.fixture
-def pool() -> Iterator[Pool]:
-    with Pool(APP, workers=1) as opened:
-        yield opened
-
-
-class Seen:
-    """What came to the host's streams so far, waited for."""
+class Streams:
+    """What the host's sys.stdout and sys.stderr got so far."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
-        self.out = self.err = ""
+        self._out = self._err = ""
 
-    def until(self, holds: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + 30
-        while True:
-            out, err = self._capsys.readouterr()
-            self.out += out
-            self.err += err
-            if holds():
-                return
-            assert time.monotonic() < deadline, f"{what}: {self.out[-2000:]!r} {self.err[-2000:]!r}"
-            time.sleep(0.01)
+    def _read(self) -> None:
+        out, err = self._capsys.readouterr()
+        self._out += out
+        self._err += err
+
+    @property
+    def out(self) -> str:
+        self._read()
+        return self._out
+
+    @property
+    def err(self) -> str:
+        self._read()
+        return self._err
 
 
 @pytest.fixture
-def seen(capsys: pytest.CaptureFixture[str]) -> Seen:
-    return Seen(capsys)
+def streams(capsys: pytest.CaptureFixture[str]) -> Streams:
+    return Streams(capsys)
 
 
-def test_what_a_worker_prints_is_shown_by_the_host(pool: Pool, seen: Seen) -> None:
-    pool.call("show", "to the user\nü€")
-    pool.call("complain", "to stderr")
-    seen.until(lambda: "to the user\nü€\n" in seen.out, "stdout")
-    seen.until(lambda: "to stderr\n" in seen.err, "stderr")
+def open_pool(workers: int = 1, **options: Any) -> Pool:
+    return Pool(TARGET, workers=workers, path=[str(APPS)], **options)
 
 
-def test_writes_to_the_descriptor_and_by_c_are_shown(pool: Pool, seen: Seen) -> None:
-    pool.call("raw", "raw line\n")
-    seen.until(lambda: "raw line\n" in seen.out, "stdout")
-    pool.call("raw", "raw error\n", fd=2)
-    seen.until(lambda: "raw error\n" in seen.err, "stderr")
+def wait_until(holds: Callable[[], object]) -> None:
+    """With a deadline, since output comes on a way of its own."""
+    deadline = time.monotonic() + DEADLINE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
-def test_an_unfinished_line_is_shown_when_the_pool_ends(seen: Seen) -> None:
-    with Pool(APP, workers=1) as pool:
-        pool.call("raw", "no newline")
-    seen.until(lambda: "no newline" in seen.out, "stdout")
+# ---- forwarding ----
 
 
-def test_lines_of_two_workers_are_never_mixed(seen: Seen) -> None:
-    with Pool(APP, min_workers=2, max_workers=2) as pool:
-        futures = [pool.submit("lines", name, 500) for name in ("one", "two")]
-        for future in futures:
-            future.result(60)
-    seen.until(lambda: seen.out.count("\n") >= 1000, "stdout")
-    assert sorted(seen.out.splitlines()) == sorted(
-        f"{name} {n} " + "." * 200 for name in ("one", "two") for n in range(500)
-    )
+def test_a_print_appears_while_the_pool_is_open(streams: Streams) -> None:
+    with open_pool() as pool:
+        pool.call("prints", "hello")
+        wait_until(lambda: streams.out == "hello\n")
+    assert streams.err == ""
 
 
-def test_dropped_output_goes_nowhere(seen: Seen) -> None:
-    with Pool(APP, workers=1, output="drop") as pool:
-        pool.call("show", "hidden")
-        pool.call("raw", "x" * 1_000_000)
+def test_standard_error_appears_there(streams: Streams) -> None:
+    with open_pool() as pool:
+        pool.call("complains", "oh no")
+        wait_until(lambda: streams.err == "oh no\n")
+    assert streams.out == ""
+
+
+def test_what_is_written_to_the_descriptor_appears(streams: Streams) -> None:
+    with open_pool() as pool:
+        assert pool.call("writes", 1, b"one\n") == 4
+        assert pool.call("writes", 2, b"two\n") == 4
+    assert (streams.out, streams.err) == ("one\n", "two\n")
+
+
+def test_what_c_code_prints_appears(streams: Streams) -> None:
+    with open_pool() as pool:
+        pool.call("puts", b"from C")
+    assert streams.out == "from C\n"
+
+
+def test_what_a_workers_own_child_prints_appears(streams: Streams) -> None:
+    with open_pool() as pool:
+        assert pool.call("runs", ["/bin/sh", "-c", "echo out; echo err >&2"]) == 0
+    assert (streams.out, streams.err) == ("out\n", "err\n")
+
+
+def test_text_without_a_newline_appears_when_the_pool_is_closed(streams: Streams) -> None:
+    with open_pool() as pool:
+        pool.call("prints", "unfinished", end="")
+    assert streams.out == "unfinished"
+
+
+def test_the_last_words_of_a_dying_worker_appear(streams: Streams) -> None:
+    with open_pool() as pool, pytest.raises(pyproc.WorkerExited):
+        pool.call("prints_and_dies", "farewell")
+    assert streams.out == "farewell"
+
+
+@pytest.mark.parametrize("text", ["ü€😀", "\ud800", "a\0b", "tab\tand\rreturn", ""])
+def test_odd_text_appears(streams: Streams, text: str) -> None:
+    with open_pool() as pool:
+        pool.call("prints", text)
+    assert streams.out == text.encode("utf-8", "backslashreplace").decode() + "\n"
+
+
+def test_bytes_that_are_no_text_do_no_harm(streams: Streams) -> None:
+    with open_pool() as pool:
+        pool.call("writes", 1, b"\xff\xfe\x80 visible\n")
+        pool.call("writes", 1, b"next\n")
+    assert " visible\n" in streams.out
+    assert streams.out.endswith("next\n")
+
+
+def test_much_output_comes_whole_and_in_order(streams: Streams) -> None:
+    with open_pool() as pool:
+        assert pool.call("prints_many", "w", 2000) == 2000
+    assert [line.split("-")[1] for line in streams.out.splitlines()] == [
+        str(n) for n in range(2000)
+    ]
+
+
+def test_a_flood_of_output_is_bounded_and_counted() -> None:
+    class Slow(io.StringIO):
+        """Takes nothing until it may."""
+
+        def write(self, text: str) -> int:
+            wait_until(lambda: flooded)
+            return len(text)
+
+    flooded = False
+    before, sys.stdout = sys.stdout, Slow()
+    try:
+        with open_pool() as pool:
+            for _ in range(4):
+                assert pool.call("writes", 1, b"y" * 5_000_000) == 5_000_000
+            wait_until(lambda: pool.stats()["output_dropped_bytes"])
+            flooded = True
+    finally:
+        flooded = True
+        sys.stdout = before
+
+
+def test_a_line_without_an_end_does_not_grow_for_ever(streams: Streams) -> None:
+    with open_pool() as pool:
+        assert pool.call("writes", 1, b"z" * 1_000_000) == 1_000_000
+        wait_until(lambda: len(streams.out) > 900_000)
+    assert streams.out == "z" * 1_000_000
+
+
+@pytest.mark.parametrize("function", ["prints_many", "writes_in_pieces"])
+def test_lines_of_two_workers_are_never_mixed(streams: Streams, function: str) -> None:
+    with open_pool(workers=2) as pool:
+        for future in [pool.submit(function, word, 300) for word in ("aaaa", "bbbb") * 3]:
+            future.result(DEADLINE)
+    lines = streams.out.splitlines()
+    assert len(lines) == 6 * 300
+    assert all(len(set(re.sub(r"[-0-9]", "", line))) == 1 for line in lines)
+
+
+def test_dropped_output_appears_nowhere(streams: Streams) -> None:
+    with open_pool(output="drop") as pool:
+        pool.call("prints", "hello")
+        pool.call("complains", "oh no")
+        assert pool.call("writes", 1, b"x" * 3_000_000) == 3_000_000
         assert pool.call("add", 1, 2) == 3
-    seen.until(lambda: True, "")
-    assert "hidden" not in seen.out
+    assert (streams.out, streams.err) == ("", "")
 
 
-def test_much_output_stops_nobody(pool: Pool, seen: Seen) -> None:
-    assert pool.call("raw", "y" * 3_000_000 + "\n") == 3_000_001
-    assert pool.call("add", 1, 2) == 3
-    pool.call("show", "the end")
-    seen.until(lambda: "the end\n" in seen.out, "stdout")
+def test_a_host_without_standard_output_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with open_pool() as pool:
+        pool.call("prints", "hello")
+        assert pool.call("add", 1, 2) == 3
 
 
-@pytest.mark.parametrize(
-    "how",
-    ["close", "closerange", "dup2", "reuse", "garbage", "stdout", "none", "closed", "raising"],
-)
-@pytest.mark.parametrize("way", ["call", "submit"])
-def test_the_standard_descriptors_are_not_the_protocols(pool: Pool, how: str, way: str) -> None:
-    pid = pool.call("pid")
-    done = pool.call("abuse", how) if way == "call" else pool.submit("abuse", how).result(60)
-    assert done == how
-    assert pool.call("add", 1, 2) == 3
-    assert list(pool.map("later", range(5))) == list(range(5))
-    assert pool.call("pid") == pid
+def test_a_hosts_output_that_raises_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError("nobody reads")
+
+    monkeypatch.setattr(sys, "stdout", Broken())
+    with open_pool() as pool:
+        pool.call("prints", "hello")
+        assert pool.submit("add", 1, 2).result(DEADLINE) == 3
 
 
-def test_reading_the_standard_input_is_an_end_of_file(pool: Pool) -> None:
-    with pytest.raises(EOFError):
-        pool.call("ask")
+# ---- input ----
 
 
-def test_log_records_reach_the_hosts_logger(pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        pool.call("log", "shop.cart", logging.WARNING, "careful")
-        pool.call("log_failure")
-        deadline = time.monotonic() + 30
-        while len(caplog.records) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    first, second = caplog.records
-    assert (first.name, first.levelno, first.getMessage()) == ("shop.cart", 30, "careful")
-    assert second.getMessage().startswith("it failed")
-    assert "ValueError: inside" in second.getMessage() + str(second.exc_text)
-    assert vars(first)["pyproc_worker"] == 1
+def test_asking_for_input_fails_at_once(streams: Streams) -> None:
+    with open_pool() as pool:
+        with pytest.raises(EOFError):
+            pool.options(timeout=DEADLINE).call("asks")
+        assert pool.call("reads") == ""
+    assert "your name? " in streams.out
+
+
+# ---- descriptors 0 to 2 ----
+
+
+@pytest.mark.parametrize("way", ["leased", "queued"])
+@pytest.mark.parametrize("deed", MISDEEDS)
+def test_a_misdeed_costs_no_call_and_no_worker(streams: Streams, deed: str, way: str) -> None:
+    with open_pool() as pool:
+        if way == "leased":
+            pid = pool.call("misbehave", deed)
+        else:
+            pid = pool.submit("misbehave", deed).result(DEADLINE)
+        assert [pool.call("add", n, 1) for n in range(20)] == list(range(1, 21))
+        assert list(pool.map("double", range(3))) == [0, 2, 4]
+        assert pool.call("misbehave", "replace_streams") == pid
+        assert pool.stats()["workers_died"] == 0
+        assert pool.stats()["protocol_errors"] == 0
+
+
+@pytest.mark.parametrize("deed", MISDEEDS)
+def test_printing_after_a_misdeed_at_most_fails_its_call(streams: Streams, deed: str) -> None:
+    with open_pool() as pool:
+        with contextlib.suppress(*WHAT_PRINT_RAISES):
+            pool.call("misbehave_and_print", deed)
+        assert pool.call("add", 1, 2) == 3
+        assert pool.stats()["workers_died"] == 0
+
+
+@pytest.mark.parametrize("deed", ["close_all", "close_by_closerange"])
+def test_a_file_that_takes_a_closed_descriptor_keeps_what_is_written(
+    streams: Streams, tmp_path: Path, deed: str
+) -> None:
+    with open_pool() as pool:
+        pool.call("misbehave", deed)
+        fd, name = pool.call("open_file_here", str(tmp_path / "file"))
+        assert name == str(tmp_path / "file")
+        assert fd in (0, 1, 2)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_crash_is_reported_whatever_became_of_standard_error(streams: Streams) -> None:
+    with open_pool() as pool:
+        pool.call("misbehave", "close_all")
+        with pytest.raises(pyproc.WorkerCrashed) as caught:
+            pool.call("crash")
+        assert caught.value.signal == signal.SIGSEGV
+
+
+# ---- logging ----
+
+
+@pytest.fixture
+def records(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    with caplog.at_level(1):
+        yield caplog
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.WARNING, logging.CRITICAL, 33])
+def test_a_record_reaches_the_hosts_logger(records: pytest.LogCaptureFixture, level: int) -> None:
+    with open_pool() as pool:
+        pool.call("log", "some.place", level, "look")
+        wait_until(lambda: records.records)
+    (record,) = records.records
+    assert (record.name, record.levelno, record.getMessage()) == ("some.place", level, "look!")
+    assert record.levelname == logging.getLevelName(level)
+
+
+def test_a_record_has_the_time_at_which_it_was_made(records: pytest.LogCaptureFixture) -> None:
+    before = time.time()
+    with open_pool() as pool:
+        pool.call("log", "timed", logging.ERROR, "now")
+    assert before <= records.records[0].created <= time.time()
+
+
+def test_a_record_says_which_worker_and_call_made_it(records: pytest.LogCaptureFixture) -> None:
+    with open_pool() as pool:
+        pool.call("log", "traced", logging.ERROR, "here")
+        worker = pool.workers()[0].id
+    record: Any = records.records[0]
+    assert record.pyproc_worker == worker
+
+
+def test_an_exception_that_was_logged_comes_with_its_traceback(
+    records: pytest.LogCaptureFixture,
+) -> None:
+    with open_pool() as pool:
+        pool.call("log_exception", "seeker")
+    (record,) = records.records
+    assert record.levelno == logging.ERROR
+    assert record.getMessage().startswith("searching\n")
+    assert 'raise LookupError("lost")' in record.getMessage()
+    assert record.getMessage().endswith("LookupError: lost")
+
+
+def test_a_record_below_the_hosts_level_is_not_handled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.ERROR, logger="choosy"), open_pool() as pool:
+        pool.call("log", "choosy", logging.INFO, "small")
+        pool.call("log", "choosy", logging.ERROR, "big")
+    assert [record.getMessage() for record in caplog.records] == ["big!"]
+
+
+def test_a_record_with_percent_signs_is_taken_as_it_is(records: pytest.LogCaptureFixture) -> None:
+    with open_pool() as pool:
+        pool.call("log", "plain", logging.ERROR, "100 %s %d")
+    assert records.records[0].getMessage() == "100 %s %d!"
+
+
+def test_a_record_that_cannot_be_formatted_does_no_harm(streams: Streams) -> None:
+    with open_pool() as pool:
+        assert pool.call("log_badly", "clumsy") == 1
+        assert pool.call("add", 1, 2) == 3
+
+
+def test_a_flood_of_records_does_not_hold_the_worker(records: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("flood").setLevel(logging.CRITICAL)
+    with open_pool() as pool:
+        assert pool.call("log_many", "flood", 20_000) == 20_000
+        assert pool.call("add", 1, 2) == 3
+
+
+def test_records_appear_with_dropped_output_too(records: pytest.LogCaptureFixture) -> None:
+    with open_pool(output="drop") as pool:
+        pool.call("log", "kept", logging.ERROR, "look")
+    assert [record.getMessage() for record in records.records] == ["look!"]

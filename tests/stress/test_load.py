@@ -131,7 +131,7 @@ def test_a_map_over_an_endless_input_holds_few_items() -> None:
             assert next(results) == n
         assert read - 200_000 < 70_000
         assert rss() - memory < 64 * 2**20
-        results.close()  # type: ignore[attr-defined]
+        results.close()
 
 
 def wake_ups() -> int:
