@@ -60,6 +60,22 @@ def interpreter(
     return {"python": file, "path": entries if path is not None else []}
 
 
+START_METHODS = {"exec": 0, "template": 1, "auto": 2}
+
+
+def start(start_method: str, preload: Iterable[str]) -> dict[str, Any]:
+    """How workers are made, and modules that they import first."""
+    if start_method not in START_METHODS:
+        raise ValueError(f"start_method={start_method!r}: 'auto', 'template' or 'exec' is needed")
+    if isinstance(preload, str):
+        raise TypeError("preload= is a list of names of modules, not one string")
+    names = list(preload)
+    for name in names:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(f"preload: {name!r} is not the name of a module")
+    return {"start_method": START_METHODS[start_method], "preload": names}
+
+
 def seconds(timeouts: Timeouts) -> dict[str, float | None]:
     """The three time limits; None: no limit."""
     return {

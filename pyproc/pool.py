@@ -23,18 +23,22 @@ from pyproc.future import Future
 from pyproc.target import Target, describe
 
 Output = Literal["forward", "drop"]
+StartMethod = Literal["auto", "template", "exec"]
 _open_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """A worker as it was at one moment. age: seconds since its launch."""
+    """A worker as it was at one moment. age: seconds since its launch. start_method: "exec" or
+    "template"; start_reason: why that one."""
 
     id: int
     pid: int
     state: str
     tasks_done: int
     age: float
+    start_method: str
+    start_reason: str
 
 
 class Calls:
@@ -167,6 +171,9 @@ class Pool(Calls):
     python: another interpreter. path: instead of the host's sys.path, before the
     interpreter's own entries.
     env: variables added to the scrubbed environment. cwd: their directory.
+    start_method: "template" forks workers from a process that has the application imported,
+        "exec" starts an interpreter for each, "auto" (default) forks where that is safe.
+    preload: modules to import before the application.
     max_queue, max_queue_bytes: what may wait.
     output: "forward" shows what workers print in the host's sys.stdout and sys.stderr; "drop".
         Log records reach the host's loggers with both.
@@ -187,6 +194,8 @@ class Pool(Calls):
         path: Iterable[str] | None = None,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
+        start_method: StartMethod = "auto",
+        preload: Iterable[str] = (),
         max_queue: int | None = None,
         max_queue_bytes: int | str | None = "256MiB",
         limits: Limits | None = None,
@@ -199,6 +208,7 @@ class Pool(Calls):
         options = {
             **describe(target),
             **_options.interpreter(python, path),
+            **_options.start(start_method, preload),
             **(limits or Limits()).as_core(),
             **_options.seconds(timeouts or Timeouts()),
             **_options.queue_limits(max_queue, max_queue_bytes),

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static_assert(sizeof(struct pp_request) == 12, "no padding in a request");
+static_assert(sizeof(struct pp_request) == 16, "no padding in a request");
 static_assert(sizeof(struct pp_report) == 48 + PP_SPEC_STEP, "no padding in a report");
 
 struct head {

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PP_SPEC_MAGIC UINT32_C(0x70794b31) /* changes with every change of this file */
+#define PP_SPEC_MAGIC UINT32_C(0x70794b32) /* changes with every change of this file */
 
 enum {
     PP_SPEC_FDS = 7,         /* descriptors of a worker beside stdin: numbers 1 to 7 */
@@ -24,12 +24,14 @@ enum {
 enum pp_request_kind {
     PP_REQUEST_LAUNCH = 1, /* with PP_SPEC_FDS descriptors, then the spec's memfd */
     PP_REQUEST_KILL,
+    PP_REQUEST_ADOPT, /* a template has forked a worker: `pid` is its number, by its word */
 };
 
 struct pp_request {
     uint32_t magic;
     uint32_t kind;
     uint32_t worker;
+    int32_t pid; /* ADOPT */
 };
 
 enum pp_report_kind {

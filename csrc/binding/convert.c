@@ -271,6 +271,20 @@ static int get_limits(PyObject *dict, struct pyproc_config *config)
     return 0;
 }
 
+static int get_start(PyObject *dict, struct pyproc_config *config, struct pp_config_memory *memory)
+{
+    unsigned method = config->start_method;
+
+    if (get_unsigned(dict, "start_method", &method) < 0 ||
+        get_strings(dict, "preload", memory, &memory->preload) < 0)
+        return -1;
+    config->start_method = (enum pyproc_start)method;
+    config->preload = memory->preload;
+    while (memory->preload[config->n_preload])
+        config->n_preload++;
+    return 0;
+}
+
 int pp_convert_config(PyObject *dict, struct pyproc_config *config, struct pp_config_memory *memory)
 {
     PyObject *events = get(dict, "events");
@@ -284,7 +298,8 @@ int pp_convert_config(PyObject *dict, struct pyproc_config *config, struct pp_co
         get_strings(dict, "env", memory, &memory->env) < 0 ||
         get_strings(dict, "env_pass", memory, &memory->env_pass) < 0 ||
         get_target(dict, config, memory) < 0 || get_functions(dict, config, memory) < 0 ||
-        get_import_path(dict, config, memory) < 0 || get_limits(dict, config) < 0)
+        get_import_path(dict, config, memory) < 0 || get_limits(dict, config) < 0 ||
+        get_start(dict, config, memory) < 0)
         return -1;
     config->env = memory->env;
     config->env_pass = memory->env_pass;
@@ -303,4 +318,5 @@ void pp_config_memory_free(struct pp_config_memory *memory)
     PyMem_Free(memory->functions);
     PyMem_Free((void *)memory->env);
     PyMem_Free((void *)memory->env_pass);
+    PyMem_Free((void *)memory->preload);
 }

@@ -51,7 +51,7 @@ struct pp_config_memory {
     PyObject *keep;                    /* list of objects whose bytes are borrowed */
     struct pyproc_bytes *path;         /* owned */
     struct pyproc_function *functions; /* owned */
-    const char **env, **env_pass;      /* owned arrays */
+    const char **env, **env_pass, **preload; /* owned arrays */
 };
 int pp_convert_config(PyObject *dict, struct pyproc_config *config,
                       struct pp_config_memory *memory);

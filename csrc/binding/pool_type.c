@@ -216,7 +216,7 @@ static PyObject *pool_stats(PyObject *self, PyObject *unused)
 
 enum { WORKERS_MAX = 4096 };
 
-/* [(id, pid, state, tasks done, age)] */
+/* [(id, pid, state, tasks done, age, start method, start reason)] */
 static PyObject *pool_workers(PyObject *self, PyObject *unused)
 {
     struct pyproc_worker_info *infos = PyMem_Malloc(WORKERS_MAX * sizeof *infos);
@@ -230,8 +230,9 @@ static PyObject *pool_workers(PyObject *self, PyObject *unused)
     Py_END_ALLOW_THREADS list = PyList_New(0);
     for (size_t i = 0; list && i < n && i < WORKERS_MAX; i++) {
         PyObject *tuple =
-            Py_BuildValue("(IisKd)", (unsigned)infos[i].id, (int)infos[i].pid, infos[i].state,
-                          (unsigned long long)infos[i].tasks_done, infos[i].age);
+            Py_BuildValue("(IisKdss)", (unsigned)infos[i].id, (int)infos[i].pid, infos[i].state,
+                          (unsigned long long)infos[i].tasks_done, infos[i].age,
+                          infos[i].start_method, infos[i].start_reason);
 
         if (!tuple || PyList_Append(list, tuple) < 0)
             Py_CLEAR(list);
@@ -296,7 +297,8 @@ static PyMethodDef pool_methods[] = {
     {"resize", FAST(pool_resize), FAST_FLAGS, PyDoc_STR("resize(min_workers, max_workers)")},
     {"stats", pool_stats, METH_NOARGS, PyDoc_STR("stats() -> dict of counters")},
     {"workers", pool_workers, METH_NOARGS,
-     PyDoc_STR("workers() -> list of (id, pid, state, tasks done, age in seconds)")},
+     PyDoc_STR("workers() -> list of (id, pid, state, tasks done, age in seconds, start\n"
+               "method, start reason)")},
     {"functions", pool_functions, METH_NOARGS,
      PyDoc_STR("functions() -> dict of name to signature")},
     {"keeper_pid", pool_keeper_pid, METH_NOARGS, PyDoc_STR("keeper_pid() -> int")},

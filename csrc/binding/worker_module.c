@@ -99,6 +99,7 @@ static PyObject *worker_hello(PyObject *object, PyObject *unused)
     r = pp_worker_hello(self->worker, &pp_worker_python_calls, self, &hello);
     if (r < 0)
         return raise_errno(r);
+    pp_buffer_deinit(&self->out); /* a forked worker says hello again */
     pp_buffer_init(&self->out, (size_t)pp_worker_max_result(self->worker));
     return Py_BuildValue(
         "IKKiNNNNNNN", (unsigned)hello->version, (unsigned long long)hello->max_frame,
@@ -192,6 +193,19 @@ static PyObject *worker_serve(PyObject *object, PyObject *args)
     pp_worker_set(&self->handlers, Py_NewRef(handlers));
     r = pp_worker_serve(self->worker, &pp_worker_python_calls, self);
     return r < 0 ? raise_errno(r) : Py_NewRef(Py_None);
+}
+
+/* True in a forked worker, False at the template's own end. */
+static PyObject *worker_template(PyObject *object, PyObject *unused)
+{
+    struct pp_worker_object *self = (struct pp_worker_object *)object;
+    int r;
+
+    (void)unused;
+    if (!is_ready(self))
+        return NULL;
+    r = pp_worker_template(self->worker, &pp_worker_python_calls, self);
+    return r < 0 ? raise_errno(r) : PyBool_FromLong(r == PP_WORKER_FORKED);
 }
 
 static PyObject *worker_log(PyObject *object, PyObject *args)
@@ -311,6 +325,8 @@ static PyMethodDef worker_methods[] = {
     {"ready", worker_ready, METH_VARARGS, "Tell the host that calls may come."},
     {"fail", worker_fail, METH_O, "Tell the host why no calls may come."},
     {"serve", worker_serve, METH_VARARGS, "Answer calls until the host has no more."},
+    {"template", worker_template, METH_NOARGS,
+     "Fork workers for the host: True in each of them, False when the host wants no more."},
     {"log", worker_log, METH_VARARGS, "Send a log record, or drop it; never waits."},
     {"crash_fd", worker_crash_fd, METH_NOARGS, "Where a fault handler may write."},
     {"cancelled", worker_cancelled, METH_NOARGS, "Whether the running call is to stop."},

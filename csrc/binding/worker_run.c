@@ -559,6 +559,21 @@ static int interrupted(void *token)
     return 0;
 }
 
+static void before_fork(void *token)
+{
+    (void)token;
+    PyOS_BeforeFork();
+}
+
+static void after_fork(void *token, int child)
+{
+    (void)token;
+    if (child)
+        PyOS_AfterFork_Child();
+    else
+        PyOS_AfterFork_Parent();
+}
+
 const struct pp_worker_calls pp_worker_python_calls = {
     .run = run,
     .before_answer = before_answer,
@@ -566,4 +581,6 @@ const struct pp_worker_calls pp_worker_python_calls = {
     .before_wait = before_wait,
     .after_wait = after_wait,
     .interrupted = interrupted,
+    .before_fork = before_fork,
+    .after_fork = after_fork,
 };

@@ -115,6 +115,14 @@ struct pyproc_reply {
 
 PYPROC_API void pyproc_reply_clear(struct pyproc_reply *reply);
 
+/* How workers are made. A template is a process that has imported the application and forks
+ * workers; an application that starts threads while it is imported cannot have one. */
+enum pyproc_start {
+    PYPROC_START_EXEC = 0,     /* a fresh interpreter each */
+    PYPROC_START_TEMPLATE = 1, /* forked; an error where that is not safe */
+    PYPROC_START_AUTO = 2,     /* forked where that is safe */
+};
+
 struct pyproc_config {
     const char *python;     /* interpreter to exec; required, PATH is never searched */
     const char *package;    /* directory of the pyproc package; NULL: found beside this library */
@@ -131,6 +139,10 @@ struct pyproc_config {
     const struct pyproc_bytes *path;
     size_t n_path;
     struct pyproc_bytes prefix, base_prefix, python_version; /* expected; size 0: not checked */
+
+    enum pyproc_start start_method;
+    const char *const *preload; /* modules to import before the application; may be NULL */
+    size_t n_preload;
 
     unsigned min_workers, max_workers;                  /* 1 <= min <= max <= 4096 */
     size_t max_queue;                                   /* calls waiting; 0: no limit */
@@ -251,6 +263,7 @@ PYPROC_API void pyproc_item_free(struct pyproc_item *item);
     X(workers_busy)            \
     X(workers_starting)        \
     X(workers_started)         \
+    X(templates_started)       \
     X(workers_died)            \
     X(start_failures)          \
     X(calls_admitted)          \
@@ -283,6 +296,8 @@ struct pyproc_worker_info {
     const char *state; /* a fixed word: launching, importing, ready, busy, draining, dead */
     uint64_t tasks_done;
     double age; /* seconds since its launch */
+    const char *start_method; /* a fixed word: exec, template */
+    char start_reason[192];   /* why that one; part of it may be text of the worker */
 };
 
 /* Fills at most `max` records; answers how many workers there are. */

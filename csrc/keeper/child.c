@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 static_assert((int)PP_BIRTH_FDS == (int)PP_SPEC_FDS, "host, keeper and sandbox count alike");
 
@@ -157,6 +158,23 @@ void pp_child_launch(const struct pp_nursery *nursery, struct pp_wards *wards, s
         pp_ward_fail(ward, step, -r);
         pp_ward_over(wards, ward);
     }
+}
+
+/* The number is a template's word. Only a child of ours answers to waitid, and one that has
+ * not been reaped keeps its number, so from here on the pidfd and the number agree. */
+int pp_child_adopt(struct pp_wards *wards, struct pp_ward *ward, pid_t pid)
+{
+    siginfo_t info = {.si_pid = 0};
+    int pidfd;
+
+    if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
+        return -errno;
+    pidfd = (int)syscall(SYS_pidfd_open, pid, 0U);
+    if (pidfd < 0)
+        return -errno;
+    pp_ward_born(wards, ward, pid, pidfd, -1);
+    pp_ward_launched(wards, ward);
+    return 0;
 }
 
 void pp_child_finish(struct pp_wards *wards, struct pp_ward *ward)

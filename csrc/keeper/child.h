@@ -17,6 +17,10 @@ struct pp_nursery {
 void pp_child_launch(const struct pp_nursery *nursery, struct pp_wards *wards, struct pp_ward *ward,
                      const int *fds, int spec);
 
+/* Takes a worker that a template has forked into care: 0, or a negative errno (-ECHILD: it is
+ * no child of ours). */
+int pp_child_adopt(struct pp_wards *wards, struct pp_ward *ward, pid_t pid);
+
 /* Reads how the exec went, once the pipe is readable or the child is dead. */
 void pp_child_finish(struct pp_wards *wards, struct pp_ward *ward);
 

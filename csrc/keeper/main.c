@@ -69,12 +69,36 @@ static void launch(struct keeper *k, uint32_t worker, const int *fds, size_t n_f
     }
 }
 
+/* What is wrong with an adoption, as an errno; 0: nothing. */
+static int refuse_adoption(struct keeper *k, uint32_t worker, pid_t pid)
+{
+    if (pid <= 1 || pp_ward_by_id(&k->wards, worker) != NULL ||
+        pp_ward_by_pid(&k->wards, pid) != NULL)
+        return EEXIST;
+    return k->wards.n_living >= PP_WARDS_LIVING ? EAGAIN : 0;
+}
+
+static void adopt(struct keeper *k, uint32_t worker, pid_t pid)
+{
+    struct pp_ward *ward = pp_ward_new(&k->wards, worker);
+    int error = refuse_adoption(k, worker, pid);
+
+    if (error == 0)
+        error = -pp_child_adopt(&k->wards, ward, pid);
+    if (error != 0) {
+        pp_ward_fail(ward, "adopt", error);
+        pp_ward_over(&k->wards, ward);
+    }
+}
+
 static void answer(struct keeper *k, const struct pp_request *request, const int *fds, size_t n_fds)
 {
     struct pp_ward *ward;
 
     if (request->kind == PP_REQUEST_LAUNCH) {
         launch(k, request->worker, fds, n_fds);
+    } else if (request->kind == PP_REQUEST_ADOPT) {
+        adopt(k, request->worker, request->pid);
     } else if (request->kind == PP_REQUEST_KILL) {
         ward = pp_ward_by_id(&k->wards, request->worker);
         if (ward != NULL)

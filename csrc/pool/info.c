@@ -4,12 +4,14 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 static void fill_counters(struct pyproc_pool *pool, struct pyproc_stats *stats)
 {
     struct pp_metrics *m = &pool->metrics;
 
     stats->workers_started = pp_counted(&m->workers_started);
+    stats->templates_started = pp_counted(&m->templates_started);
     stats->workers_died = pp_counted(&m->workers_died);
     stats->start_failures = pp_counted(&m->start_failures);
     stats->calls_admitted = pp_counted(&m->calls_admitted);
@@ -47,7 +49,7 @@ PYPROC_API void pyproc_stats(struct pyproc_pool *pool, struct pyproc_stats *stat
     stats->workers_starting = census.starting;
 }
 
-static void describe(struct pp_slot *slot, struct pyproc_worker_info *info)
+static void describe(const struct pyproc_pool *pool, struct pp_slot *slot, struct pyproc_worker_info *info)
 {
     struct pp_worker *worker = &slot->worker;
 
@@ -56,6 +58,8 @@ static void describe(struct pp_slot *slot, struct pyproc_worker_info *info)
     info->state = pp_worker_state_name(atomic_load(&worker->state));
     info->tasks_done = atomic_load(&worker->tasks_done);
     info->age = (double)(pp_now() - worker->born) / 1e9;
+    info->start_method = worker->template ? "template" : "exec";
+    (void)snprintf(info->start_reason, sizeof info->start_reason, "%s", pool->start_reason);
 }
 
 PYPROC_API size_t pyproc_workers(struct pyproc_pool *pool, struct pyproc_worker_info *infos,
@@ -73,7 +77,7 @@ PYPROC_API size_t pyproc_workers(struct pyproc_pool *pool, struct pyproc_worker_
         if (slot->buried || atomic_load(&slot->worker.state) == PP_WORKER_NEW)
             continue;
         if (n < max)
-            describe(slot, &infos[n]);
+            describe(pool, slot, &infos[n]);
         n++;
     }
     (void)pthread_mutex_unlock(&pool->lock);

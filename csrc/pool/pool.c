@@ -5,6 +5,7 @@
 #include "base/futex.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@ PYPROC_API const char *pyproc_error_text(void)
 PYPROC_API void pyproc_config_init(struct pyproc_config *config)
 {
     *config = (struct pyproc_config){
+        .start_method = PYPROC_START_AUTO,
         .min_workers = 1,
         .max_workers = 1,
         .max_queue_bytes = (size_t)256 << 20,
@@ -179,6 +181,8 @@ static int check(const struct pyproc_config *config)
 {
     if (!config->python)
         return pp_fail(-EINVAL, "config.python is missing");
+    if (config->start_method > PYPROC_START_AUTO)
+        return pp_fail(-EINVAL, "config.start_method is none of pyproc.h's");
     if (config->min_workers < 1 || config->max_workers < config->min_workers ||
         config->max_workers > PP_WORKERS_MAX)
         return pp_fail(-EINVAL, "config wants 1 <= min_workers <= max_workers <= %d",
@@ -208,6 +212,9 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
     pool->max_workers = config->max_workers;
     atomic_init(&pool->next_id, 1);
     pp_list_init(&pool->slots);
+    pp_list_init(&pool->templates);
+    pool->start_method = config->start_method;
+    (void)snprintf(pool->start_reason, sizeof pool->start_reason, "it was asked for");
     pp_list_init(&pool->idle);
     pp_list_init(&pool->waiting);
     pool->armed = pool->recall_at = pool->close_at = PP_NEVER;
@@ -298,6 +305,16 @@ PYPROC_API void pyproc_pool_free(struct pyproc_pool *pool)
     pp_pool_destroy(pool);
 }
 
+static void forget_descriptors(const struct pp_worker *worker)
+{
+    (void)close(worker->channel.fd);
+    (void)close(worker->events.fd);
+    (void)close(worker->output[0].fd);
+    (void)close(worker->output[1].fd);
+    (void)close(worker->pidfd);
+    (void)close(worker->crash_fd);
+}
+
 PYPROC_API void pyproc_pool_after_fork(struct pyproc_pool *pool)
 {
     struct pp_list *at;
@@ -305,16 +322,11 @@ PYPROC_API void pyproc_pool_after_fork(struct pyproc_pool *pool)
     /* No lock: the thread that held it does not exist here. Another thread may have been
      * changing the ring when the fork came, so the walk is bounded. */
     at = pool->slots.next;
-    for (unsigned i = 0; at && at != &pool->slots && i < PP_WORKERS_MAX; i++, at = at->next) {
-        struct pp_worker *worker = &pp_container(at, struct pp_slot, link)->worker;
-
-        (void)close(worker->channel.fd);
-        (void)close(worker->events.fd);
-        (void)close(worker->output[0].fd);
-        (void)close(worker->output[1].fd);
-        (void)close(worker->pidfd);
-        (void)close(worker->crash_fd);
-    }
+    for (unsigned i = 0; at && at != &pool->slots && i < PP_WORKERS_MAX; i++, at = at->next)
+        forget_descriptors(&pp_container(at, struct pp_slot, link)->worker);
+    at = pool->templates.next;
+    for (unsigned i = 0; at && at != &pool->templates && i < PP_WORKERS_MAX; i++, at = at->next)
+        forget_descriptors(&pp_container(at, struct pp_template, link)->worker);
     if (pool->supervisor.keeper)
         (void)close(pp_keeper_fd(pool->supervisor.keeper));
 }

@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "include/pyproc.h"
 #include "metrics/metrics.h"
+#include "supervisor/template.h"
 #include "supervisor/worker.h"
 
 #include <pthread.h>
@@ -112,6 +113,9 @@ struct pyproc_pool {
     enum pp_pool_state state;
     unsigned min_workers, max_workers;
     struct pp_list slots;
+    struct pp_list templates;         /* changed by the loop only */
+    enum pyproc_start start_method;   /* likewise: AUTO becomes EXEC when no fork is safe */
+    char start_reason[192];           /* likewise */
     struct pp_list idle;
     struct pp_list waiting;
     size_t n_waiting; /* wants */
@@ -134,6 +138,8 @@ struct pyproc_pool {
     _Atomic uint32_t closed;  /* futex: 1 when the loop is done */
 
     /* Loop. */
+    struct pp_template *template; /* in the list: forks workers; NULL: none is ready */
+    struct pp_template *coming;   /* in the list: starting; NULL: none */
     unsigned start_failures; /* in a row */
     int64_t next_start;      /* back-off */
     struct pp_reply_holder *start_error;
@@ -203,6 +209,22 @@ void pp_pool_turn(struct pyproc_pool *pool);
 extern const struct pp_loop_calls pp_pool_loop_calls;
 extern const struct pp_supervisor_calls pp_pool_supervisor_calls;
 struct pp_worker *pp_pool_find_worker(void *token, uint32_t id);
+
+/* template.c; loop thread. Lock not held: */
+/* Starts a template unless one is coming. 0 or a negative errno. */
+int pp_pool_want_template(struct pyproc_pool *pool);
+void pp_pool_template_ready(struct pyproc_pool *pool, struct pp_worker *worker);
+/* Buries it; true when its end means that no worker can be started. */
+bool pp_pool_template_dead(struct pyproc_pool *pool, struct pp_worker *worker);
+/* Not buried ones only; id 0: the oldest. */
+struct pp_template *pp_pool_find_template(struct pyproc_pool *pool, uint32_t id);
+/* A worker is dead: a template whose children crash often is renewed. */
+void pp_pool_template_crash(struct pyproc_pool *pool, const struct pp_worker *child);
+/* Lock held: what is due; dooms that are to be carried out; when to look again; burials. */
+void pp_pool_templates_due(struct pyproc_pool *pool, int64_t now);
+void pp_pool_templates_kill(struct pyproc_pool *pool);
+int64_t pp_pool_templates_next(const struct pyproc_pool *pool);
+void pp_pool_templates_sweep(struct pyproc_pool *pool);
 
 /* Workers by what they are; lock held. */
 struct pp_census {

@@ -30,16 +30,24 @@ static struct pp_slot *slot_at(struct pp_list *at)
 struct pp_worker *pp_pool_find_worker(void *token, uint32_t id)
 {
     struct pyproc_pool *pool = token;
+    struct pp_template *template = pp_pool_find_template(pool, id);
+    struct pp_worker *oldest = template ? &template->worker : NULL;
     struct pp_list *at, *after;
 
+    if (oldest && id != 0)
+        return oldest;
     EACH_SLOT(pool, at, after)
     {
         struct pp_slot *slot = slot_at(at);
 
-        if (!slot->buried && (id == 0 || slot->worker.id == id))
-            return &slot->worker;
+        if (slot->buried || (id != 0 && slot->worker.id != id))
+            continue;
+        if (!oldest || slot->worker.born < oldest->born)
+            oldest = &slot->worker;
+        if (id != 0)
+            break;
     }
-    return NULL;
+    return oldest;
 }
 
 /* --- starting ------------------------------------------------------------------ */
@@ -62,7 +70,7 @@ static bool was_victim(const struct pp_worker *worker)
 {
     const char *cause = worker->death.cause;
 
-    return !worker->start && (strcmp(cause, "keeper") == 0 ||
+    return !worker->start && (strcmp(cause, "keeper") == 0 || strcmp(cause, "template") == 0 ||
                               (strcmp(cause, "signal") == 0 && worker->death.signal == SIGKILL));
 }
 
@@ -113,17 +121,37 @@ static void slot_free(struct pyproc_pool *pool, struct pp_slot *slot)
     free(slot);
 }
 
+/* Something is on its way: more cannot be started now. */
+enum { COMING = 1 };
+
+static int start_worker(struct pyproc_pool *pool)
+{
+    bool fork = pool->start_method != PYPROC_START_EXEC;
+    struct pp_slot *slot;
+    int r;
+
+    if (fork && !pool->template) {
+        r = pp_pool_want_template(pool);
+        return r < 0 ? r : COMING;
+    }
+    slot = slot_new(pool);
+    if (!slot)
+        return -ENOMEM;
+    pool->next_worker++;
+    if (fork)
+        r = pp_template_fork(pool->template, &slot->worker, &pool->supervisor, pool->next_worker);
+    else
+        r = pp_worker_start(&slot->worker, &pool->supervisor, pool->next_worker);
+    if (r < 0)
+        slot_free(pool, slot);
+    return r;
+}
+
 /* Lock not held: what it does in the kernel takes its time. */
 static int start_one(struct pyproc_pool *pool, struct pp_done *done)
 {
-    struct pp_slot *slot = slot_new(pool);
-    int r = slot ? 0 : -ENOMEM;
+    int r = start_worker(pool);
 
-    if (slot) {
-        r = pp_worker_start(&slot->worker, &pool->supervisor, ++pool->next_worker);
-        if (r < 0)
-            slot_free(pool, slot);
-    }
     if (r < 0) {
         struct pyproc_reply why = {0};
 
@@ -134,9 +162,10 @@ static int start_one(struct pyproc_pool *pool, struct pp_done *done)
         pyproc_reply_clear(&why);
         return r;
     }
-    pp_count(&pool->metrics.workers_started);
+    if (r == 0)
+        pp_count(&pool->metrics.workers_started);
     pool->keeper_pid = (int32_t)pp_keeper_pid(pool->supervisor.keeper);
-    return 0;
+    return r;
 }
 
 /* Lock held: workers whose start has failed and that are not reported dead yet. Only their
@@ -217,6 +246,11 @@ static void on_ready(void *token, struct pp_worker *worker)
     struct pyproc_pool *pool = token;
     struct pp_slot *slot = pp_slot_of(worker);
 
+    if (worker->role == PP_ROLE_TEMPLATE) {
+        pp_pool_template_ready(pool, worker);
+        pp_pool_turn(pool);
+        return;
+    }
     (void)pthread_mutex_lock(&pool->lock);
     slot->was_ready = true;
     pool->start_failures = 0;
@@ -227,9 +261,8 @@ static void on_ready(void *token, struct pp_worker *worker)
 }
 
 /* Lock held: the reply that says why it never became ready. */
-static void explain_start(struct pp_slot *slot, struct pyproc_reply *why)
+static void explain_start(const struct pp_worker *worker, struct pyproc_reply *why)
 {
-    struct pp_worker *worker = &slot->worker;
     char text[200];
 
     if (worker->start) {
@@ -249,26 +282,50 @@ static void explain_start(struct pp_slot *slot, struct pyproc_reply *why)
     pp_reply_end(why, PYPROC_END_START, text);
 }
 
+/* Lock held: the end of a start that callers wait for. */
+static void tell_start_failed(struct pyproc_pool *pool, const struct pp_worker *worker,
+                              struct pp_done *done)
+{
+    struct pyproc_reply why = {0};
+
+    explain_start(worker, &why);
+    start_failed(pool, &why, was_victim(worker), done);
+    pyproc_reply_clear(&why);
+}
+
+static void on_template_dead(struct pyproc_pool *pool, struct pp_worker *worker)
+{
+    struct pp_done done = {0};
+    bool failed = pp_pool_template_dead(pool, worker);
+
+    (void)pthread_mutex_lock(&pool->lock);
+    if (failed && pool->state < PP_POOL_CLOSING)
+        tell_start_failed(pool, worker, &done);
+    (void)pthread_mutex_unlock(&pool->lock);
+    pp_done_flush(&done);
+    pp_pool_turn(pool);
+}
+
 static void on_dead(void *token, struct pp_worker *worker)
 {
     struct pyproc_pool *pool = token;
     struct pp_slot *slot = pp_slot_of(worker);
     struct pp_done done = {0};
 
+    if (worker->role == PP_ROLE_TEMPLATE) {
+        on_template_dead(pool, worker);
+        return;
+    }
     pp_count(&pool->metrics.workers_died);
     (void)pthread_mutex_lock(&pool->lock);
     slot->buried = true;
     pp_list_remove(&slot->idle);
     if (slot->owner == PP_OWNER_LOOP)
         pp_answer_dead(pool, slot, &done);
-    if (!slot->was_ready && pool->state < PP_POOL_CLOSING) {
-        struct pyproc_reply why = {0};
-
-        explain_start(slot, &why);
-        start_failed(pool, &why, was_victim(worker), &done);
-        pyproc_reply_clear(&why);
-    }
+    if (!slot->was_ready && pool->state < PP_POOL_CLOSING)
+        tell_start_failed(pool, worker, &done);
     (void)pthread_mutex_unlock(&pool->lock);
+    pp_pool_template_crash(pool, worker);
     pp_done_flush(&done);
     pp_pool_turn(pool);
 }
@@ -305,6 +362,7 @@ static void carry_out_dooms(struct pyproc_pool *pool)
             pp_worker_kill(&slot->worker);
         }
     }
+    pp_pool_templates_kill(pool);
 }
 
 static void check_deadlines(struct pyproc_pool *pool, int64_t now, struct pp_done *done)
@@ -400,6 +458,7 @@ static void arm(struct pyproc_pool *pool)
     int64_t at = earlier(pool->recall_at, pool->close_at);
     struct pp_list *link, *after;
 
+    at = earlier(at, pp_pool_templates_next(pool));
     if (pool->n_expiry > 0)
         at = earlier(at, pool->expiry[0]->queue_deadline);
     if (pool->next_start > pp_now() && missing(pool) > 0)
@@ -412,7 +471,7 @@ static void arm(struct pyproc_pool *pool)
             continue;
         at = earlier(at, slot->deadline);
         if (!slot->was_ready)
-            at = earlier(at, slot->worker.start_deadline);
+            at = earlier(at, earlier(slot->worker.start_deadline, slot->worker.fork_deadline));
     }
     /* A kill that found the keeper's socket full is tried again. */
     if (atomic_load(&pool->supervisor.doomed))
@@ -428,6 +487,7 @@ static void locked_turn(struct pyproc_pool *pool, struct pp_done *done)
     int64_t now = pp_now();
 
     check_deadlines(pool, now, done);
+    pp_pool_templates_due(pool, now);
     if (pool->recall_at <= now) {
         pool->recall_at = PP_NEVER;
         pp_recall_all(pool, done);
@@ -438,6 +498,7 @@ static void locked_turn(struct pyproc_pool *pool, struct pp_done *done)
     retire_surplus(pool);
     pp_dispatch(pool, done);
     sweep(pool);
+    pp_pool_templates_sweep(pool);
 }
 
 void pp_pool_turn(struct pyproc_pool *pool)
@@ -453,7 +514,8 @@ void pp_pool_turn(struct pyproc_pool *pool)
     (void)pthread_mutex_lock(&pool->lock);
     carry_out_dooms(pool); /* sending may have doomed one */
     arm(pool);
-    over = pool->state == PP_POOL_CLOSING && pp_list_empty(&pool->slots);
+    over = pool->state == PP_POOL_CLOSING && pp_list_empty(&pool->slots) &&
+           pp_list_empty(&pool->templates);
     (void)pthread_mutex_unlock(&pool->lock);
     pp_done_flush(&done);
     if (over) {

@@ -297,14 +297,13 @@ int pp_keeper_fd(const struct pp_keeper *keeper)
 }
 
 /* Sends a request as the header promises. */
-static int ask(const struct pp_keeper *keeper, uint32_t kind, uint32_t worker, const int *fds,
+static int ask(const struct pp_keeper *keeper, const struct pp_request *request, const int *fds,
                size_t n_fds)
 {
-    struct pp_request request = {.magic = PP_SPEC_MAGIC, .kind = kind, .worker = worker};
     int r;
 
     do
-        r = pp_handoff_send(keeper->control, &request, sizeof(request), fds, n_fds, MSG_DONTWAIT);
+        r = pp_handoff_send(keeper->control, request, sizeof(*request), fds, n_fds, MSG_DONTWAIT);
     while (r == -EINTR);
     if (r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN)
         return PP_KEEPER_GONE;
@@ -348,6 +347,8 @@ int pp_keeper_launch(struct pp_keeper *keeper, const struct pp_launch *launch)
         .policy = &launch->policy,
         .policy_size = sizeof(launch->policy),
     };
+    struct pp_request request = {
+        .magic = PP_SPEC_MAGIC, .kind = PP_REQUEST_LAUNCH, .worker = launch->worker};
     int fds[PP_SPEC_FDS + 1];
     PP_AUTO_FD memory = -1;
     int r;
@@ -359,12 +360,23 @@ int pp_keeper_launch(struct pp_keeper *keeper, const struct pp_launch *launch)
         return r;
     memcpy(fds, launch->fds + 1, PP_SPEC_FDS * sizeof(int));
     fds[PP_SPEC_FDS] = memory;
-    return ask(keeper, PP_REQUEST_LAUNCH, launch->worker, fds, PP_SPEC_FDS + 1);
+    return ask(keeper, &request, fds, PP_SPEC_FDS + 1);
 }
 
 int pp_keeper_kill(struct pp_keeper *keeper, uint32_t worker)
 {
-    return ask(keeper, PP_REQUEST_KILL, worker, NULL, 0);
+    struct pp_request request = {
+        .magic = PP_SPEC_MAGIC, .kind = PP_REQUEST_KILL, .worker = worker};
+
+    return ask(keeper, &request, NULL, 0);
+}
+
+int pp_keeper_adopt(struct pp_keeper *keeper, uint32_t worker, pid_t pid)
+{
+    struct pp_request request = {
+        .magic = PP_SPEC_MAGIC, .kind = PP_REQUEST_ADOPT, .worker = worker, .pid = pid};
+
+    return ask(keeper, &request, NULL, 0);
 }
 
 static bool is_sound(const struct pp_report *report, size_t n_fds)

@@ -76,6 +76,9 @@ int pp_keeper_launch(struct pp_keeper *keeper, const struct pp_launch *launch);
 /* Asks for the end of a worker and of everything it started. Unknown or ended
  * workers are ignored by the keeper. Same answers. */
 int pp_keeper_kill(struct pp_keeper *keeper, uint32_t worker);
+/* A template has forked a worker of this number, by its own word; LAUNCHED or FAILED
+ * follows. Same answers. */
+int pp_keeper_adopt(struct pp_keeper *keeper, uint32_t worker, pid_t pid);
 
 /* The next event, without waiting. 0, PP_KEEPER_NOTHING, PP_KEEPER_GONE, or a
  * negative errno. */

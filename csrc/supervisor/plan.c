@@ -120,8 +120,6 @@ static int build_environment(struct pp_plan *plan, const struct pyproc_config *c
     return 0;
 }
 
-#pragma GCC diagnostic pop
-
 /* The package lies around this very library: <package>/_core.so or
  * <package>/lib/libpyproc.so. */
 static int find_package(char path[PATH_MAX])
@@ -141,6 +139,35 @@ static int find_package(char path[PATH_MAX])
     return 0;
 }
 
+/* The interpreter, its options, our script, what it is to be, and modules to import first. */
+static int build_argv(char ***argvp, const char *package, const char *role,
+                      const struct pyproc_config *config)
+{
+    /* -I: no PYTHON* variables, no user site, no script directory on sys.path;
+     * -B: no bytecode is written next to the host's modules. */
+    const char *const first[] = {config->python, "-I", "-B", NULL, role};
+    size_t n = sizeof first / sizeof *first;
+    char **argv = calloc(n + config->n_preload + 1, sizeof *argv);
+
+    if (!argv)
+        return -ENOMEM;
+    *argvp = argv;
+    for (size_t i = 0; i < n; i++) {
+        if (first[i] && !copy_to(&argv[i], first[i]))
+            return -ENOMEM;
+        if (!first[i] && asprintf(&argv[i], "%s/worker/__main__.py", package) < 0) {
+            argv[i] = NULL;
+            return -ENOMEM;
+        }
+    }
+    for (size_t i = 0; i < config->n_preload; i++)
+        if (!copy_to(&argv[n + i], config->preload[i]))
+            return -ENOMEM;
+    return 0;
+}
+
+#pragma GCC diagnostic pop
+
 static int build_command(struct pp_plan *plan, const struct pyproc_config *config)
 {
     char package[PATH_MAX];
@@ -158,19 +185,10 @@ static int build_command(struct pp_plan *plan, const struct pyproc_config *confi
         plan->keeper = strdup(config->keeper);
     else if (asprintf(&plan->keeper, "%s/pyproc-keeper", package) < 0)
         plan->keeper = NULL;
-    plan->argv = calloc(5, sizeof *plan->argv);
-    if (!plan->argv || !plan->keeper)
+    if (!plan->keeper)
         return -ENOMEM;
-    /* -I: no PYTHON* variables, no user site, no script directory on sys.path;
-     * -B: no bytecode is written next to the host's modules. */
-    if (!(plan->argv[0] = strdup(config->python)) || !(plan->argv[1] = strdup("-I")) ||
-        !(plan->argv[2] = strdup("-B")))
-        return -ENOMEM;
-    if (asprintf(&plan->argv[3], "%s/worker/__main__.py", package) < 0) {
-        plan->argv[3] = NULL;
-        return -ENOMEM;
-    }
-    return 0;
+    r = build_argv(&plan->argv, package, "worker", config);
+    return r < 0 ? r : build_argv(&plan->template_argv, package, "template", config);
 }
 
 static struct pp_bytes wire_bytes(struct pyproc_bytes bytes)
@@ -278,6 +296,7 @@ int pp_plan_init(struct pp_plan *plan, const struct pyproc_config *config)
 void pp_plan_deinit(struct pp_plan *plan)
 {
     free_list(plan->argv);
+    free_list(plan->template_argv);
     free_list(plan->envp);
     free(plan->cwd);
     free(plan->keeper);

@@ -13,8 +13,9 @@
 #include <stdbool.h>
 
 struct pp_plan {
-    char **argv;  /* owned, NULL-terminated */
-    char **envp;  /* owned, NULL-terminated */
+    char **argv;          /* of a worker; owned, NULL-terminated */
+    char **template_argv; /* likewise */
+    char **envp;          /* likewise */
     char *cwd;    /* owned */
     char *keeper; /* owned */
     struct pp_policy policy;

@@ -31,11 +31,23 @@ static void launched(struct pp_worker *worker, struct pp_keeper_event *event)
         (void)pp_worker_watch(worker, PP_WATCH_READ);
 }
 
+void pp_supervisor_orphaned(struct pp_worker *worker)
+{
+    worker->fork_deadline = PP_NEVER;
+    (void)pp_worker_doom(worker, "template");
+    pp_worker_ended(worker, NULL);
+    worker->supervisor->calls->dead(worker->supervisor->token, worker);
+}
+
 /* There is no process: say which step the kernel refused. */
-static void failed(struct pp_worker *worker, const struct pp_keeper_event *event)
+void pp_supervisor_failed(struct pp_worker *worker, const struct pp_keeper_event *event)
 {
     char text[256], reason[64];
 
+    if (strcmp(event->step, "adopt") == 0) { /* it died with its template, or just before */
+        pp_supervisor_orphaned(worker);
+        return;
+    }
     /* GNU strerror_r: it may answer a constant and leave `reason` alone. */
     (void)snprintf(text, sizeof text, "the worker process could not be started: step %s: %s (%s)",
                    event->step, strerror_r(event->error, reason, sizeof reason),
@@ -65,7 +77,7 @@ static void handle(struct pp_supervisor *supervisor, struct pp_keeper_event *eve
     if (worker && event->kind == PP_KEEPER_LAUNCHED)
         launched(worker, event);
     else if (worker && event->kind == PP_KEEPER_FAILED)
-        failed(worker, event);
+        pp_supervisor_failed(worker, event);
     else if (worker && event->kind == PP_KEEPER_ENDED)
         ended(worker, event);
     (void)pp_close(event->pidfd);

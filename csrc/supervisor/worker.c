@@ -7,6 +7,7 @@
 #include "base/futex.h"
 #include "ipc/socket.h"
 #include "supervisor/obituary.h"
+#include "supervisor/template.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,6 +43,8 @@ static void on_call_channel(void *token, int events)
         return;
     if (atomic_load(&worker->state) == PP_WORKER_IMPORTING)
         pp_worker_import_readable(worker);
+    else if (worker->role == PP_ROLE_TEMPLATE)
+        pp_template_readable(worker);
     else
         worker->supervisor->calls->readable(worker->supervisor->token, worker);
 }
@@ -114,7 +117,10 @@ static void hear_hello(struct pp_worker *worker, const struct pp_message *messag
     if (message->kind == PP_MESSAGE_HELLO_REPLY &&
         message->hello_reply.version == PP_PROTOCOL_VERSION) {
         worker->start_deadline = PP_NEVER;
-        (void)pp_watch_set(worker->call_watch, 0);
+        if (worker->role == PP_ROLE_TEMPLATE)
+            atomic_store(&worker->state, PP_WORKER_READY);
+        else
+            (void)pp_watch_set(worker->call_watch, 0);
         supervisor->calls->hello(supervisor->token, &message->hello_reply);
         supervisor->calls->ready(supervisor->token, worker);
         return;
@@ -144,12 +150,7 @@ void pp_worker_import_readable(struct pp_worker *worker)
         (void)pp_worker_doom(worker, "protocol");
 }
 
-/* The other ends, until the keeper has copies of them. */
-struct births {
-    int call, event, stdout_end, stderr_end, control, status;
-};
-
-static void close_births(struct births *births)
+void pp_births_close(struct pp_births *births)
 {
     births->call = pp_close(births->call);
     births->event = pp_close(births->event);
@@ -157,6 +158,14 @@ static void close_births(struct births *births)
     births->stderr_end = pp_close(births->stderr_end);
     births->control = pp_close(births->control);
     births->status = pp_close(births->status);
+}
+
+void pp_births_order(const struct pp_births *births, const struct pp_worker *worker, int fds[7])
+{
+    const int ordered[] = {births->stdout_end, births->stderr_end, births->call,    births->event,
+                           births->control,    births->status,     worker->crash_fd};
+
+    memcpy(fds, ordered, sizeof ordered);
 }
 
 static int make_channel(struct pp_worker *worker, struct pp_channel *channel,
@@ -187,7 +196,7 @@ static int make_output(struct pp_worker *worker, int stream, int *otherp)
                           worker->id, events, &supervisor->output_dropped);
 }
 
-static int make_ends(struct pp_worker *worker, struct births *births)
+static int make_ends(struct pp_worker *worker, struct pp_births *births)
 {
     int r = make_channel(worker, &worker->channel, &worker->call_watch, on_call_channel,
                          worker->supervisor->plan->max_frame, &births->call);
@@ -208,26 +217,22 @@ static int make_ends(struct pp_worker *worker, struct births *births)
     return r;
 }
 
-static int launch(struct pp_worker *worker, const struct births *births)
+static int launch(struct pp_worker *worker, const struct pp_births *births)
 {
     struct pp_supervisor *supervisor = worker->supervisor;
     const struct pp_plan *plan = supervisor->plan;
+    char **argv = worker->role == PP_ROLE_TEMPLATE ? plan->template_argv : plan->argv;
     struct pp_launch spec = {
         .worker = worker->id,
-        .argv = (const char *const *)plan->argv,
+        .argv = (const char *const *)argv,
         .envp = (const char *const *)plan->envp,
         .cwd = plan->cwd,
         .policy = plan->policy,
-        .fds = {-1, births->stdout_end, births->stderr_end, births->call, births->event,
-                births->control, births->status, worker->crash_fd},
+        .fds = {-1},
     };
     int r = pp_supervisor_ensure_keeper(supervisor);
 
-    if (r == 0)
-        r = pp_buffer_append(&worker->channel.out, pp_buffer_bytes(&plan->hello),
-                             pp_buffer_size(&plan->hello));
-    if (r == 0)
-        r = pp_watch_set(worker->event_watch, PP_WATCH_READ);
+    pp_births_order(births, worker, spec.fds + 1);
     if (r == 0)
         r = pp_keeper_launch(supervisor->keeper, &spec);
     return r > 0 ? pp_fail(-EPIPE, "the keeper is gone") : r;
@@ -238,26 +243,40 @@ void pp_worker_init(struct pp_worker *worker)
     worker->channel.fd = worker->events.fd = -1;
     worker->output[0].fd = worker->output[1].fd = -1;
     worker->pidfd = worker->crash_fd = -1;
-    worker->start_deadline = PP_NEVER;
+    worker->start_deadline = worker->fork_deadline = PP_NEVER;
+}
+
+int pp_worker_prepare(struct pp_worker *worker, struct pp_supervisor *supervisor, uint32_t id,
+                      struct pp_births *births)
+{
+    const struct pp_plan *plan = supervisor->plan;
+    int r;
+
+    *births = (struct pp_births){-1, -1, -1, -1, -1, -1};
+    worker->id = id;
+    worker->supervisor = supervisor;
+    worker->born = pp_now();
+    r = make_ends(worker, births);
+    if (r == 0)
+        r = pp_buffer_append(&worker->channel.out, pp_buffer_bytes(&plan->hello),
+                             pp_buffer_size(&plan->hello));
+    if (r == 0)
+        r = pp_watch_set(worker->event_watch, PP_WATCH_READ);
+    if (r < 0)
+        return r;
+    worker->start_deadline = pp_after(worker->born, plan->start_timeout);
+    atomic_store(&worker->state, PP_WORKER_LAUNCHING);
+    return 0;
 }
 
 int pp_worker_start(struct pp_worker *worker, struct pp_supervisor *supervisor, uint32_t id)
 {
-    struct births births = {-1, -1, -1, -1, -1, -1};
-    int r;
+    struct pp_births births;
+    int r = pp_worker_prepare(worker, supervisor, id, &births);
 
-    worker->id = id;
-    worker->supervisor = supervisor;
-    worker->born = pp_now();
-    r = make_ends(worker, &births);
-    if (r == 0) {
-        atomic_store(&worker->control->recall_from, UINT64_MAX);
-        atomic_store(&worker->control->deadline, PP_NEVER);
-        worker->start_deadline = pp_after(worker->born, supervisor->plan->start_timeout);
-        atomic_store(&worker->state, PP_WORKER_LAUNCHING);
+    if (r == 0)
         r = launch(worker, &births);
-    }
-    close_births(&births);
+    pp_births_close(&births);
     if (r < 0)
         pp_worker_deinit(worker);
     return r;

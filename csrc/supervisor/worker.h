@@ -36,10 +36,17 @@ const char *pp_worker_state_name(int state);
 
 struct pp_supervisor;
 
+enum pp_role {
+    PP_ROLE_WORKER,   /* gets calls */
+    PP_ROLE_TEMPLATE, /* forks workers, see template.h */
+};
+
 struct pp_worker {
     uint32_t id;                      /* never changes */
     int64_t born;                     /* never changes */
     struct pp_supervisor *supervisor; /* never changes */
+    enum pp_role role;                /* never changes */
+    uint32_t template;                /* the id of what forked it; 0: it was exec'd */
     _Atomic int state;                /* enum pp_worker_state; any thread may read */
     _Atomic int32_t pid;              /* 0 until launched */
     _Atomic uint64_t tasks_done;
@@ -61,6 +68,7 @@ struct pp_worker {
     int crash_fd;               /* owned */
     bool killed;                /* the kill has been sent */
     int64_t start_deadline;
+    int64_t fork_deadline; /* when the template must have forked it; PP_NEVER: done, or exec'd */
 
     /* Written by the loop before `ended`; read-only afterwards. */
     struct pyproc_death death;
@@ -75,7 +83,8 @@ struct pp_reply_holder {
 
 struct pp_supervisor_calls {
     void (*ready)(void *token, struct pp_worker *worker);    /* it answered Hello */
-    void (*readable)(void *token, struct pp_worker *worker); /* call channel, while watched */
+    void (*readable)(void *token, struct pp_worker *worker); /* call channel, while watched;
+                                                              * never a template's */
     /* It is gone, with all that it started. The channel is still open: bytes that it
      * wrote before may wait in it. */
     void (*dead)(void *token, struct pp_worker *worker);
@@ -90,7 +99,7 @@ struct pp_supervisor {
     const struct pp_plan *plan;
     struct pp_keeper *keeper; /* NULL: none runs */
     struct pp_watch *keeper_watch;
-    struct pp_worker *(*find)(void *token, uint32_t id); /* NULL when it does not live */
+    struct pp_worker *(*find)(void *token, uint32_t id); /* NULL when it does not live; 0: the oldest */
     _Atomic bool doomed;                                 /* somebody doomed a worker */
     uint64_t output_dropped;                             /* atomic access */
     uint64_t keeper_restarts;                            /* atomic access */
@@ -108,6 +117,22 @@ void pp_worker_init(struct pp_worker *worker);
 int pp_worker_start(struct pp_worker *worker, struct pp_supervisor *supervisor, uint32_t id);
 /* Loop: frees what the worker holds. It is dead, and nobody leases it. */
 void pp_worker_deinit(struct pp_worker *worker);
+
+/* The other ends of a worker's descriptors, until whoever starts it has copies of them. */
+struct pp_births {
+    int call, event, stdout_end, stderr_end, control, status;
+};
+/* Loop: all of a start but the asking for a process. 0, or a negative errno; the births are
+ * the caller's to close either way, and on an error the worker is to be deinited. */
+int pp_worker_prepare(struct pp_worker *worker, struct pp_supervisor *supervisor, uint32_t id,
+                      struct pp_births *births);
+/* The descriptors as a worker finds them at 1 to 7; lent. */
+void pp_births_order(const struct pp_births *births, const struct pp_worker *worker, int fds[7]);
+void pp_births_close(struct pp_births *births);
+/* Loop: there is no process: says which step the kernel refused. */
+void pp_supervisor_failed(struct pp_worker *worker, const struct pp_keeper_event *event);
+/* Loop: the template that should have forked it is gone. */
+void pp_supervisor_orphaned(struct pp_worker *worker);
 
 /* Any thread: this worker must end, because of `cause` (a fixed word). False when it was
  * doomed before. */

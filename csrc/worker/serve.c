@@ -46,49 +46,72 @@ static int move_high(int fd, int *movedp)
     return 0;
 }
 
-static int map_pages(struct pp_worker *worker)
+static int map_pages(struct pp_worker *worker, int control_fd, int status_fd)
 {
-    PP_AUTO_FD control = FD_CONTROL;
-    PP_AUTO_FD status = FD_STATUS;
+    PP_AUTO_FD control = control_fd;
+    PP_AUTO_FD status = status_fd;
     int r = pp_page_map_control(control, &worker->control);
 
     return r < 0 ? r : pp_page_map_status(status, &worker->status);
 }
 
-static int take_descriptors(struct pp_worker *worker)
+/* Call, event, control, status, crash: all are taken. */
+static int take_descriptors(struct pp_worker *worker, const int *fds)
 {
     int event_fd = -1, r;
 
-    r = move_high(FD_CALL, &worker->call_fd);
+    r = move_high(fds[0], &worker->call_fd);
     if (r < 0)
         return r;
-    r = move_high(FD_EVENT, &event_fd);
+    r = move_high(fds[1], &event_fd);
     if (r < 0)
         return r;
     worker->events.fd = event_fd;
-    r = move_high(FD_CRASH, &worker->crash_fd);
-    return r < 0 ? r : map_pages(worker);
+    r = move_high(fds[4], &worker->crash_fd);
+    return r < 0 ? r : map_pages(worker, fds[2], fds[3]);
+}
+
+static int acquire(struct pp_worker *worker, const int *fds)
+{
+    int r;
+
+    worker->call_fd = worker->crash_fd = -1;
+    worker->max_frame = FIRST_MAX_FRAME;
+    worker->unread = 0;
+    r = pp_worker_events_init(&worker->events, -1);
+    if (r == 0)
+        r = pp_fork_mark_init(&worker->mark);
+    if (r == 0)
+        r = take_descriptors(worker, fds);
+    return r == 0 ? pp_frame_reader_new(PP_FRAME_LIMIT, &worker->reader) : r;
+}
+
+/* What acquire took. */
+static void release(struct pp_worker *worker)
+{
+    pp_worker_events_deinit(&worker->events);
+    pp_fork_mark_deinit(&worker->mark);
+    worker->reader = pp_frame_reader_free(worker->reader);
+    pp_page_unmap(worker->control, PP_CONTROL_SIZE);
+    pp_page_unmap(worker->status, PP_STATUS_SIZE);
+    worker->control = NULL;
+    worker->status = NULL;
+    pp_close_at(&worker->call_fd);
+    pp_close_at(&worker->crash_fd);
 }
 
 int pp_worker_new(struct pp_worker **workerp)
 {
+    static const int born_with[] = {FD_CALL, FD_EVENT, FD_CONTROL, FD_STATUS, FD_CRASH};
     struct pp_worker *worker = calloc(1, sizeof *worker);
     int r;
 
     if (!worker)
         return pp_fail(-ENOMEM, "make the worker");
-    worker->call_fd = worker->crash_fd = -1;
-    worker->max_frame = FIRST_MAX_FRAME;
     pp_arena_init(&worker->in, ARENA_LIMIT);
     pp_arena_init(&worker->scratch, ARENA_LIMIT);
     pp_buffer_init(&worker->out, PP_FRAME_LIMIT + PP_FRAME_HEADER);
-    r = pp_worker_events_init(&worker->events, -1);
-    if (r == 0)
-        r = pp_fork_mark_init(&worker->mark);
-    if (r == 0)
-        r = take_descriptors(worker);
-    if (r == 0)
-        r = pp_frame_reader_new(PP_FRAME_LIMIT, &worker->reader);
+    r = acquire(worker, born_with);
     if (r < 0) {
         pp_worker_free(worker);
         return r;
@@ -97,17 +120,19 @@ int pp_worker_new(struct pp_worker **workerp)
     return 0;
 }
 
+int pp_worker_again(struct pp_worker *worker, const int *fds)
+{
+    release(worker);
+    pp_arena_reset(&worker->in);
+    worker->forked = true;
+    return acquire(worker, fds);
+}
+
 struct pp_worker *pp_worker_free(struct pp_worker *worker)
 {
     if (!worker)
         return NULL;
-    pp_worker_events_deinit(&worker->events);
-    pp_fork_mark_deinit(&worker->mark);
-    pp_frame_reader_free(worker->reader);
-    pp_page_unmap(worker->control, PP_CONTROL_SIZE);
-    pp_page_unmap(worker->status, PP_STATUS_SIZE);
-    pp_close_at(&worker->call_fd);
-    pp_close_at(&worker->crash_fd);
+    release(worker);
     pp_arena_deinit(&worker->in);
     pp_arena_deinit(&worker->scratch);
     pp_buffer_deinit(&worker->out);
@@ -144,6 +169,9 @@ int pp_worker_hello(struct pp_worker *worker, const struct pp_worker_calls *call
         return pp_fail(-ENOMEM, "keep the Hello");
     *hello = message.hello;
     set_limits(worker, hello);
+    /* Only now: the keeper knows us, and a stranger that leads a session is killed. */
+    if (worker->forked && setsid() < 0)
+        return pp_fail(-errno, "lead a session");
     *hellop = hello;
     return 0;
 }

@@ -27,7 +27,12 @@ struct pp_worker_calls {
     void (*after_wait)(void *token);
     /* A wait was interrupted by a signal: 0 goes on, negative ends the worker. */
     int (*interrupted)(void *token);
+    /* Around the fork of a worker by a template; `child`: 1 in the worker. */
+    void (*before_fork)(void *token);
+    void (*after_fork)(void *token, int child);
 };
+
+enum { PP_WORKER_FORKED = 2 };
 
 /* Takes the descriptors of supervisor/keeper.h's numbers (3 to 7), moves them
  * close-on-exec to numbers out of the user's way and maps the pages. */
@@ -44,6 +49,11 @@ int pp_worker_reply(struct pp_worker *worker, const struct pp_message *reply);
  * (negative errno). A forked copy of the worker that comes back from user code
  * never answers: it leaves by _exit. */
 int pp_worker_serve(struct pp_worker *worker, const struct pp_worker_calls *calls, void *token);
+
+/* A template's life: forks a worker whenever the host asks for one, until it closes (0) or
+ * something breaks (negative errno). PP_WORKER_FORKED: this process is a new worker, which
+ * holds the descriptors of its own and goes on with pp_worker_hello. */
+int pp_worker_template(struct pp_worker *worker, const struct pp_worker_calls *calls, void *token);
 
 /* From inside run, for a chunk: adds one item's answer, which the host can read
  * even if the worker dies in the next item. Sends a part when the area is full. 0, a negative

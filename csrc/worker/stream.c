@@ -42,7 +42,7 @@ static int receive(struct pp_worker *worker, int flags)
 }
 
 /* Records that the event channel did not take go out while we wait for the host. */
-static int wait_with_events(struct pp_worker *worker)
+int pp_worker_wait_readable(struct pp_worker *worker)
 {
     struct pollfd fds[] = {
         {.fd = worker->call_fd, .events = POLLIN},
@@ -68,7 +68,7 @@ static int wait_for_bytes(struct pp_worker *worker)
     if (r != 0)
         return r;
     worker->calls->before_wait(worker->token);
-    r = wait_with_events(worker);
+    r = pp_worker_wait_readable(worker);
     if (r == 0)
         r = receive(worker, 0);
     worker->calls->after_wait(worker->token);

@@ -13,6 +13,7 @@
 #include "wire/frame.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 enum {
@@ -40,6 +41,7 @@ struct pp_worker_chunk {
 
 struct pp_worker {
     int call_fd, crash_fd;
+    bool forked; /* by a template: it has no session yet */
     struct pp_fork_mark mark;
     const struct pp_control_page *control; /* mapped, the host writes it */
     struct pp_status_page *status;         /* mapped, read by the host */
@@ -64,6 +66,13 @@ int pp_worker_next(struct pp_worker *worker, struct pp_message *messagep);
 
 /* Leaves, without a word, if this is a forked copy of the worker. */
 void pp_worker_leave_if_copy(const struct pp_worker *worker);
+
+/* Waits until the host's bytes are here; records that wait go out meanwhile. 0 or -errno. */
+int pp_worker_wait_readable(struct pp_worker *worker);
+
+/* In a forked copy that is to be a worker of its own: gives up everything that the template
+ * had and takes the five descriptors (call, event, control, status, crash), which it owns. */
+int pp_worker_again(struct pp_worker *worker, const int *fds);
 
 int pp_worker_events_init(struct pp_worker_events *events, int fd);
 void pp_worker_events_deinit(struct pp_worker_events *events);

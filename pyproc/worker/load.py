@@ -34,30 +34,27 @@ def refuse(text: str) -> Refusal:
 
 def load(
     kind: int, target: str, file: str, sources: Sequence[Source]
-) -> tuple[dict[str, Callable[..., Any]], Sequence[Callable[[], Any]]]:
-    """The functions by name, and the start hooks. Raises Refusal, or what the import raised."""
-    hooks: Sequence[Callable[[], Any]] = ()
-    if kind == FUNCTIONS:
-        functions = _of_sources(sources)
-    else:
-        functions, hooks = _of_target(kind, target, file)
-    if not functions:
+) -> registry.App:
+    """The App: its functions and hooks. Raises Refusal, or what the import raised."""
+    app = _of_sources(sources) if kind == FUNCTIONS else _of_target(kind, target, file)
+    if not app.functions:
         raise refuse(f"{target or 'the application'!r} exposes no function: use @app.expose")
-    return functions, hooks
+    return app
 
 
-def _of_target(
-    kind: int, target: str, file: str
-) -> tuple[dict[str, Callable[..., Any]], Sequence[Callable[[], Any]]]:
+def preload(names: Sequence[str]) -> None:
+    """Imports modules before the application. Raises what the import raised."""
+    for name in names:
+        import_module(name, "")
+
+
+def _of_target(kind: int, target: str, file: str) -> registry.App:
     if kind == ATTRIBUTE:
         name, _, attribute = target.partition(":")
         found = _attribute(import_module(name, file), attribute)
-        if isinstance(found, registry.App):
-            return dict(found.functions), found.start_hooks
-        return _of_value(found, target), ()
+        return found if isinstance(found, registry.App) else _of_value(found, target)
     module = import_file(target) if kind == FILE else import_module(target, file)
-    app = _only_app(module, target)
-    return dict(app.functions), app.start_hooks
+    return _only_app(module, target)
 
 
 # ---- what is in a module ----
@@ -74,7 +71,7 @@ def _attribute(module: ModuleType, path: str) -> Any:
     return found
 
 
-def _of_value(found: Any, target: str) -> dict[str, Callable[..., Any]]:
+def _of_value(found: Any, target: str) -> registry.App:
     """A function, or a list or tuple of functions."""
     several = found if isinstance(found, list | tuple) else [found]
     app = registry.App()
@@ -88,7 +85,7 @@ def _of_value(found: Any, target: str) -> dict[str, Callable[..., Any]]:
             app.expose(function)
         except ValueError as error:
             raise refuse(f"{target!r}: {error}") from None
-    return dict(app.functions)
+    return app
 
 
 def _only_app(module: ModuleType, target: str) -> registry.App:
@@ -121,18 +118,18 @@ def _only_app(module: ModuleType, target: str) -> registry.App:
     )
 
 
-def _of_sources(sources: Sequence[Source]) -> dict[str, Callable[..., Any]]:
-    functions: dict[str, Callable[..., Any]] = {}
+def _of_sources(sources: Sequence[Source]) -> registry.App:
+    app = registry.App()
     for name, module, qualname, file, pickled in sources:
-        if name in functions:
+        if name in app.functions:
             raise refuse(f"two functions of the list are called {name!r}")
         found = unpickle(name, pickled) if pickled else None
         if found is None:
             found = _attribute(import_module(module, file), qualname)
         if not callable(found):
             raise refuse(f"{module}.{qualname} is not a function here")
-        functions[name] = found
-    return functions
+        app.expose(found, name=name)
+    return app
 
 
 def unpickle(name: str, pickled: bytes) -> Any:

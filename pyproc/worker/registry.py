@@ -41,6 +41,7 @@ class App:
     def __init__(self) -> None:
         self._functions: dict[str, Callable[..., Any]] = {}
         self._start_hooks: list[Callable[[], Any]] = []
+        self._warmup_hooks: list[Callable[[], Any]] = []
         where = _caller(self)
         self.module: str = str(where.get("__name__") or "__main__")
         self.file: str | None = where.get("__file__")
@@ -78,6 +79,23 @@ class App:
         if not callable(hook):
             raise TypeError(f"@app.on_start needs a function, not {_kind(hook)}")
         self._start_hooks.append(hook)
+        return hook
+
+    @property
+    def warmup_hooks(self) -> tuple[Callable[[], Any], ...]:
+        """The warm-up hooks in the order in which they run."""
+        return tuple(self._warmup_hooks)
+
+    def on_warmup(self, hook: F, /) -> F:
+        """Runs `hook()` once after the import, before workers are forked; a decorator.
+
+        For what all workers may share: models, caches, compiled patterns. Not for connections,
+        open files or threads, which a fork cannot share: those belong into `on_start`. Where
+        workers are not forked, each runs it, before its start hooks.
+        """
+        if not callable(hook):
+            raise TypeError(f"@app.on_warmup needs a function, not {_kind(hook)}")
+        self._warmup_hooks.append(hook)
         return hook
 
     def _add(self, function: Any, name: str | None) -> Any:

@@ -12,7 +12,7 @@ import faulthandler
 import sys
 
 from pyproc import _worker, errors
-from pyproc.worker import checks, failure, leave, load, logs, registry
+from pyproc.worker import checks, failure, leave, load, logs, registry, template
 from pyproc.worker.failure import Refusal
 
 TYPE_CHECKING = False
@@ -98,26 +98,43 @@ def _codec_refusal(error: errors.CodecError) -> Refusal:
 def main() -> NoReturn:
     """Runs the worker to its end. Does not return."""
     code = _EXIT_USAGE
+    role, *preload = sys.argv[1:] or [""]
     try:
         worker = _worker.Worker()
     except OSError as error:
         _say(f"this program is started by a pool, which gives it descriptors 3 to 7 ({error})")
     else:
-        faulthandler.enable(worker.crash_fd(), all_threads=True)
-        code = _live(worker)
+        _arm(worker)
+        code = _live(worker, role == "template", preload)
     leave.leave(code)
     raise AssertionError("leave() has returned")
 
 
-def _live(worker: _worker.Worker) -> int:
+def _arm(worker: _worker.Worker) -> None:
+    """Has fatal signals leave their stacks; again after a fork, which brings another file."""
+    faulthandler.enable(worker.crash_fd(), all_threads=True)
+
+
+def _live(worker: _worker.Worker, is_template: bool, preload: list[str]) -> int:
     """The exit code."""
     try:
         _settle()
-        hello = worker.hello()
-        functions = _start(worker, hello)
-        if functions is None:
+        if is_template:
+            template.before_import()
+        application = _import(worker, preload)
+        if application is None:
             return _EXIT_START
-        worker.serve(functions, Handlers(sorted(functions)))
+        if is_template:
+            worker.ready(application.signatures, *_interpreter_bytes())
+            template.after_import()
+            if not worker.template():
+                return 0
+            _arm(worker)
+            template.after_fork()
+            worker.hello()
+        if not _start(worker, application):
+            return _EXIT_START
+        worker.serve(application.entries, Handlers(sorted(application.entries)))
         return 0
     except SystemExit as request:  # from a user's signal handler while no call ran
         return request.code if isinstance(request.code, int) else int(request.code is not None)
@@ -152,25 +169,43 @@ def _set_up_stream(stream: TextIO | None) -> None:
         )
 
 
-def _start(worker: _worker.Worker, hello: tuple[Any, ...]) -> dict[str, tuple[Any, ...]] | None:
-    """Imports the application and tells the host. None when that failed."""
-    version, max_frame, _, kind, target, file, sources, path, *expected = hello
+class _Application:
+    """What was imported: the same in a template and in all that it forks."""
+
+    def __init__(self, app: registry.App) -> None:
+        plans = {name: checks.Plan(name, function) for name, function in app.functions.items()}
+        self.app = app
+        self.entries = {name: plan.entry() for name, plan in plans.items()}
+        self.signatures = [_signature(name, plan) for name, plan in plans.items()]
+
+
+def _import(worker: _worker.Worker, preload: list[str]) -> _Application | None:
+    """The application, imported and warm; None when that failed, which the host then knows."""
+    version, max_frame, _, kind, target, file, sources, path, *expected = worker.hello()
     failure.total_max = min(_FAILURE_MAX, max_frame // 2)
     try:
         _check_interpreter(version, *expected)
         if path:
             sys.path[:] = _import_path(path)
-        functions, hooks = load.load(kind, target, file, sources)
+        load.preload(preload)
+        app = load.load(kind, target, file, sources)
         logs.watch(worker)
-        _run_hooks(hooks)
-        plans = {name: checks.Plan(name, function) for name, function in functions.items()}
-        entries = {name: plan.entry() for name, plan in plans.items()}
-        signatures = [_signature(name, plan) for name, plan in plans.items()]
+        _run_hooks(app.warmup_hooks)
+        return _Application(app)
     except BaseException as raised:  # whatever an application does while it is imported
         worker.fail(failure.describe(_explain(raised), errors.KIND_START))
         return None
-    worker.ready(signatures, *(text.encode() for text in _interpreter()))
-    return entries
+
+
+def _start(worker: _worker.Worker, application: _Application) -> bool:
+    """Runs the start hooks and tells the host; False when they failed, which it then knows."""
+    try:
+        _run_hooks(application.app.start_hooks)
+    except BaseException as raised:  # as above
+        worker.fail(failure.describe(_explain(raised), errors.KIND_START))
+        return False
+    worker.ready(application.signatures, *_interpreter_bytes())
+    return True
 
 
 def _import_path(path: list[str]) -> list[str]:
@@ -209,6 +244,10 @@ def _explain(raised: BaseException) -> BaseException:
 def _interpreter() -> tuple[str, str, str]:
     version = ".".join(str(part) for part in sys.version_info[:3])
     return version, sys.prefix, sys.base_prefix
+
+
+def _interpreter_bytes() -> list[bytes]:
+    return [text.encode() for text in _interpreter()]
 
 
 def _check_interpreter(protocol: int, prefix: str, base_prefix: str, version: str) -> None:
