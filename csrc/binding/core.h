@@ -48,9 +48,9 @@ int pp_span(PyObject *seconds, int64_t *nsp);
 /* A Python configuration (a dict of the keys named in convert.c) as the core wants it.
  * Strings stay borrowed from `keep`, a list that the caller owns. */
 struct pp_config_memory {
-    PyObject *keep;                    /* list of objects whose bytes are borrowed */
-    struct pyproc_bytes *path;         /* owned */
-    struct pyproc_function *functions; /* owned */
+    PyObject *keep;                          /* list of objects whose bytes are borrowed */
+    struct pyproc_bytes *path;               /* owned */
+    struct pyproc_function *functions;       /* owned */
     const char **env, **env_pass, **preload; /* owned arrays */
 };
 int pp_convert_config(PyObject *dict, struct pyproc_config *config,

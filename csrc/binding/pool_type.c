@@ -229,10 +229,9 @@ static PyObject *pool_workers(PyObject *self, PyObject *unused)
     Py_BEGIN_ALLOW_THREADS n = pyproc_workers(pp_pool_of(self), infos, WORKERS_MAX);
     Py_END_ALLOW_THREADS list = PyList_New(0);
     for (size_t i = 0; list && i < n && i < WORKERS_MAX; i++) {
-        PyObject *tuple =
-            Py_BuildValue("(IisKdss)", (unsigned)infos[i].id, (int)infos[i].pid, infos[i].state,
-                          (unsigned long long)infos[i].tasks_done, infos[i].age,
-                          infos[i].start_method, infos[i].start_reason);
+        PyObject *tuple = Py_BuildValue("(IisKdss)", (unsigned)infos[i].id, (int)infos[i].pid,
+                                        infos[i].state, (unsigned long long)infos[i].tasks_done,
+                                        infos[i].age, infos[i].start_method, infos[i].start_reason);
 
         if (!tuple || PyList_Append(list, tuple) < 0)
             Py_CLEAR(list);

@@ -295,7 +295,7 @@ struct pyproc_worker_info {
     int32_t pid;       /* 0 while launching */
     const char *state; /* a fixed word: launching, importing, ready, busy, draining, dead */
     uint64_t tasks_done;
-    double age; /* seconds since its launch */
+    double age;               /* seconds since its launch */
     const char *start_method; /* a fixed word: exec, template */
     char start_reason[192];   /* why that one; part of it may be text of the worker */
 };

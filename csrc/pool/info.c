@@ -49,7 +49,8 @@ PYPROC_API void pyproc_stats(struct pyproc_pool *pool, struct pyproc_stats *stat
     stats->workers_starting = census.starting;
 }
 
-static void describe(const struct pyproc_pool *pool, struct pp_slot *slot, struct pyproc_worker_info *info)
+static void describe(const struct pyproc_pool *pool, struct pp_slot *slot,
+                     struct pyproc_worker_info *info)
 {
     struct pp_worker *worker = &slot->worker;
 

@@ -113,16 +113,16 @@ struct pyproc_pool {
     enum pp_pool_state state;
     unsigned min_workers, max_workers;
     struct pp_list slots;
-    struct pp_list templates;         /* changed by the loop only */
-    enum pyproc_start start_method;   /* likewise: AUTO becomes EXEC when no fork is safe */
-    char start_reason[192];           /* likewise */
+    struct pp_list templates;       /* changed by the loop only */
+    enum pyproc_start start_method; /* likewise: AUTO becomes EXEC when no fork is safe */
+    char start_reason[192];         /* likewise */
     struct pp_list idle;
     struct pp_list waiting;
     size_t n_waiting; /* wants */
     size_t n_waiting_calls;
     size_t waiting_bytes;
     size_t active; /* admitted calls of either kind that have not ended */
-    uint32_t next_worker;
+    uint32_t next_worker, next_template;
     int64_t armed; /* what the loop's timer is set to */
     struct pp_call **buckets;
     size_t n_buckets, n_calls;
@@ -140,8 +140,8 @@ struct pyproc_pool {
     /* Loop. */
     struct pp_template *template; /* in the list: forks workers; NULL: none is ready */
     struct pp_template *coming;   /* in the list: starting; NULL: none */
-    unsigned start_failures; /* in a row */
-    int64_t next_start;      /* back-off */
+    unsigned start_failures;      /* in a row */
+    int64_t next_start;           /* back-off */
     struct pp_reply_holder *start_error;
     int64_t recall_at; /* when to look for calls that wait behind a slow one */
     int64_t close_at;  /* when those that were told to leave are killed */

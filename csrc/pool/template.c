@@ -12,6 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Numbers that no worker has. */
+#define TEMPLATE_IDS UINT32_C(0x80000000)
+
 /* All forks of one template have one address layout: who may crash often enough learns it. */
 enum { CRASHES_MAX = 20 };
 
@@ -43,7 +46,7 @@ int pp_pool_want_template(struct pyproc_pool *pool)
     template = calloc(1, sizeof *template);
     if (!template)
         return -ENOMEM;
-    r = pp_template_start(template, &pool->supervisor, ++pool->next_worker);
+    r = pp_template_start(template, &pool->supervisor, TEMPLATE_IDS + ++pool->next_template);
     if (r < 0) {
         free(template);
         return r;
@@ -70,10 +73,11 @@ static bool is_safe(struct pyproc_pool *pool, struct pp_template *template)
         return false;
     }
     template->worker.start = calloc(1, sizeof *template->worker.start);
-    (void)snprintf(text, sizeof text,
-                   "start_method 'template' is not safe here: once imported the application has %s; "
-                   "start them in on_start, or use 'auto' or 'exec'",
-                   threads);
+    (void)snprintf(
+        text, sizeof text,
+        "start_method 'template' is not safe here: once imported the application has %s; "
+        "start them in on_start, or use 'auto' or 'exec'",
+        threads);
     if (template->worker.start)
         pp_reply_end(&template->worker.start->reply, PYPROC_END_START, text);
     (void)pp_worker_doom(&template->worker, "start");

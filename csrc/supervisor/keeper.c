@@ -365,8 +365,7 @@ int pp_keeper_launch(struct pp_keeper *keeper, const struct pp_launch *launch)
 
 int pp_keeper_kill(struct pp_keeper *keeper, uint32_t worker)
 {
-    struct pp_request request = {
-        .magic = PP_SPEC_MAGIC, .kind = PP_REQUEST_KILL, .worker = worker};
+    struct pp_request request = {.magic = PP_SPEC_MAGIC, .kind = PP_REQUEST_KILL, .worker = worker};
 
     return ask(keeper, &request, NULL, 0);
 }

@@ -16,8 +16,8 @@ struct pp_plan {
     char **argv;          /* of a worker; owned, NULL-terminated */
     char **template_argv; /* likewise */
     char **envp;          /* likewise */
-    char *cwd;    /* owned */
-    char *keeper; /* owned */
+    char *cwd;            /* owned */
+    char *keeper;         /* owned */
     struct pp_policy policy;
     struct pp_buffer hello; /* one whole frame */
     size_t max_frame;

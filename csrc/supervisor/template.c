@@ -139,19 +139,21 @@ static void read_name(int directory, const char *thread, char name[20])
 unsigned pp_template_threads(const struct pp_template *template, char *text, size_t n)
 {
     int32_t pid = atomic_load(&template->worker.pid);
-    char path[32], names[THREADS_SHOWN * 20] = "", name[20];
+    char path[32], main_thread[16], names[THREADS_SHOWN * 20] = "", name[20];
     const struct dirent *entry;
     unsigned count = 0;
     DIR *directory;
 
     (void)snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    (void)snprintf(main_thread, sizeof main_thread, "%d", (int)pid);
     directory = opendir(path);
     if (!directory) {
         (void)snprintf(text, n, "its threads cannot be counted: /proc cannot be read");
         return 1;
     }
+    /* The stream is ours alone. NOLINTNEXTLINE(concurrency-mt-unsafe) */
     while ((entry = readdir(directory)) != NULL) {
-        if (entry->d_name[0] == '.' || atoi(entry->d_name) == pid)
+        if (entry->d_name[0] == '.' || strcmp(entry->d_name, main_thread) == 0)
             continue;
         if (count++ >= THREADS_SHOWN)
             continue;

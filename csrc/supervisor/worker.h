@@ -99,10 +99,11 @@ struct pp_supervisor {
     const struct pp_plan *plan;
     struct pp_keeper *keeper; /* NULL: none runs */
     struct pp_watch *keeper_watch;
-    struct pp_worker *(*find)(void *token, uint32_t id); /* NULL when it does not live; 0: the oldest */
-    _Atomic bool doomed;                                 /* somebody doomed a worker */
-    uint64_t output_dropped;                             /* atomic access */
-    uint64_t keeper_restarts;                            /* atomic access */
+    struct pp_worker *(*find)(void *token,
+                              uint32_t id); /* NULL when it does not live; 0: the oldest */
+    _Atomic bool doomed;                    /* somebody doomed a worker */
+    uint64_t output_dropped;                /* atomic access */
+    uint64_t keeper_restarts;               /* atomic access */
 };
 
 /* Starts the keeper when none runs. */

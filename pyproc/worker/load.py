@@ -16,7 +16,7 @@ from pyproc.worker.failure import Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
@@ -32,9 +32,7 @@ def refuse(text: str) -> Refusal:
     return Refusal(errors.KIND_START, "pyproc.WorkerStartError", text)
 
 
-def load(
-    kind: int, target: str, file: str, sources: Sequence[Source]
-) -> registry.App:
+def load(kind: int, target: str, file: str, sources: Sequence[Source]) -> registry.App:
     """The App: its functions and hooks. Raises Refusal, or what the import raised."""
     app = _of_sources(sources) if kind == FUNCTIONS else _of_target(kind, target, file)
     if not app.functions:

@@ -225,7 +225,7 @@ def test_a_worker_killed_while_it_starts_costs_no_call(tmp_path: Path) -> None:
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     app = write_app(tmp_path, "")
-    with Pool(app, workers=1) as pool:
+    with Pool(app, workers=1, start_method="exec") as pool:
         write_app(tmp_path, body)
         os.kill(pool.call("pid"), signal.SIGKILL)
         futures = [pool.submit("add", n, 1) for n in range(10)]
@@ -238,7 +238,7 @@ def test_an_app_that_breaks_later_fails_those_who_wait_and_heals_when_it_is_mend
     tmp_path: Path,
 ) -> None:
     app = write_app(tmp_path, "")
-    with Pool(app, workers=1) as pool:
+    with Pool(app, workers=1, start_method="exec") as pool:
         write_app(tmp_path, "raise ValueError('a bad deploy')")
         os.kill(pool.call("pid"), signal.SIGKILL)
         with pytest.raises(errors.WorkerStartError) as caught:
@@ -257,7 +257,7 @@ def test_an_app_that_breaks_later_fails_those_who_wait_and_heals_when_it_is_mend
 
 def test_failing_starts_are_tried_ever_more_seldom(tmp_path: Path) -> None:
     app = write_app(tmp_path, "")
-    with Pool(app, workers=1) as pool:
+    with Pool(app, workers=1, start_method="exec") as pool:
         write_app(tmp_path, "raise ValueError('a bad deploy')")
         os.kill(pool.call("pid"), signal.SIGKILL)
         limit = time.monotonic() + 2.0
