@@ -19,6 +19,7 @@ class Pool:
         keywords: tuple[str, ...],
         run_timeout: float | bool | None,
         queue_timeout: float | bool | None,
+        options: dict[str, Any] | None,
         /,
     ) -> Any: ...
     def call_values(
@@ -28,6 +29,7 @@ class Pool:
         kwargs: dict[str, Any],
         run_timeout: float | bool | None,
         queue_timeout: float | bool | None,
+        options: dict[str, Any] | None,
         /,
     ) -> Any: ...
     def submit(
@@ -38,6 +40,7 @@ class Pool:
         keywords: tuple[str, ...],
         run_timeout: float | bool | None,
         queue_timeout: float | bool | None,
+        options: dict[str, Any] | None,
         queue: Queue,
         token: Callable[..., None],
         items: int,

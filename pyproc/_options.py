@@ -95,6 +95,23 @@ def queue_limits(max_queue: int | None, max_queue_bytes: int | str | None) -> di
     return {"max_queue": max_queue or 0, "max_queue_bytes": size}
 
 
+def priority_step(seconds: float) -> float:
+    """Seconds of waiting that outweigh one step of priority."""
+    if seconds is None:
+        raise TypeError("priority_step=None: seconds are needed; with math.inf nobody ages")
+    config.check_seconds(seconds, "priority_step")
+    return seconds
+
+
+def rare(priority: int) -> dict[str, Any] | None:
+    """A call's options that few calls have; None: it has none."""
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise TypeError(f"priority={priority!r}: an int is needed")
+    if not -100 <= priority <= 100:
+        raise ValueError(f"priority={priority}: from -100 to 100 are possible; higher is first")
+    return {"priority": priority} if priority else None
+
+
 def max_result(limits: Limits) -> int:
     """Bytes that one result may have."""
     if limits.result_size is None:

@@ -118,7 +118,7 @@ async def call(calls: Calls, function: str, args: tuple[Any, ...], kwargs: dict[
     while True:  # a full queue is waited for without holding the loop
         try:
             waiter.id = calls._core.submit(
-                function, payload, codec, keywords, calls._run, calls._queue,
+                function, payload, codec, keywords, calls._run, calls._queue, calls._rare,
                 entry.queue, waiter, 0, False,
             )  # fmt: skip
             break

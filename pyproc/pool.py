@@ -50,12 +50,14 @@ class Calls:
         run: float | Literal[False] | None = False,
         queue: float | Literal[False] | None = False,
         result_type: object = None,
+        rare: dict[str, Any] | None = None,
     ) -> None:
         self._pool = pool
         self._core: _core.Pool = pool._core
         self._run = run
         self._queue = queue
         self._type = result_type
+        self._rare = rare  # options that few calls have, by the core's names
 
     def call(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
         """Calls `function` in a worker and answers its result; blocks, ^C works.
@@ -64,10 +66,10 @@ class Calls:
         ValidationError, CodecError, TaskTimeout, WorkerDied and its kinds, WorkerStartError,
         ResultTooLarge, ProtocolError, PoolClosed.
         """
-        value = self._core.call_values(function, args, kwargs, self._run, self._queue)
+        value = self._core.call_values(function, args, kwargs, self._run, self._queue, self._rare)
         if value is NotImplemented:  # the arguments are not plain
             encoded = encode_arguments(args, kwargs)
-            value = self._core.call(function, *encoded, self._run, self._queue)
+            value = self._core.call(function, *encoded, self._run, self._queue, self._rare)
         if type(value) is tuple:  # no plain answer is one: codec and bytes
             return decode_value(value[1], value[0], self._result_type(function))
         hint = self._result_type(function)
@@ -94,7 +96,7 @@ class Calls:
         future._core = self._core
         future._type = self._result_type(function)
         future._id = self._core.submit(
-            function, payload, codec, keywords, self._run, self._queue,
+            function, payload, codec, keywords, self._run, self._queue, self._rare,
             queue, future.settle, items, wait,
         )  # fmt: skip
         return future
@@ -113,8 +115,9 @@ class Calls:
         if queue is None:
             queue = self._pool._delivery.started()
         return self._core.submit(
-            function, payload, codec, keywords, self._run, self._queue, queue, settle, items, True
-        )
+            function, payload, codec, keywords, self._run, self._queue, self._rare,
+            queue, settle, items, True,
+        )  # fmt: skip
 
     async def acall(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
         """`call` for asyncio: cancelling the awaiting task stops the work."""
@@ -174,7 +177,8 @@ class Pool(Calls):
     start_method: "template" forks workers from a process that has the application imported,
         "exec" starts an interpreter for each, "auto" (default) forks where that is safe.
     preload: modules to import before the application.
-    max_queue, max_queue_bytes: what may wait.
+    max_queue, max_queue_bytes: what may wait. priority_step: seconds of waiting that outweigh one
+        step of `options(priority=)`.
     output: "forward" shows what workers print in the host's sys.stdout and sys.stderr; "drop".
         Log records reach the host's loggers with both.
 
@@ -198,6 +202,7 @@ class Pool(Calls):
         preload: Iterable[str] = (),
         max_queue: int | None = None,
         max_queue_bytes: int | str | None = "256MiB",
+        priority_step: float = 1.0,
         limits: Limits | None = None,
         timeouts: Timeouts | None = None,
         output: Output = "forward",
@@ -214,6 +219,7 @@ class Pool(Calls):
             **_options.queue_limits(max_queue, max_queue_bytes),
             "min_workers": least,
             "max_workers": most,
+            "priority_step": _options.priority_step(priority_step),
             "max_frame": _options.MAX_FRAME,
             "max_result": _options.max_result(limits or Limits()),
             "package": os.path.dirname(os.path.abspath(__file__)),
@@ -246,15 +252,18 @@ class Pool(Calls):
         *,
         timeout: float | Literal[False] | None = False,
         queue_timeout: float | Literal[False] | None = False,
+        priority: int = 0,
         result_type: object = None,
     ) -> Calls:
-        """The same calls with other options: timeout, queue_timeout in seconds (None: no limit),
-        result_type: a type that msgspec turns the result into, on the host."""
+        """The same calls with other options: timeout, queue_timeout in seconds (None: no limit);
+        priority, -100 to 100: higher is served first, and each step outweighs one second of
+        waiting (Pool(priority_step=)), so that nothing waits for ever; result_type: a type that
+        msgspec turns the result into, on the host."""
         if timeout is not False:
             config.check_seconds(timeout, "timeout")
         if queue_timeout is not False:
             config.check_seconds(queue_timeout, "queue_timeout")
-        return Calls(self, timeout, queue_timeout, result_type)
+        return Calls(self, timeout, queue_timeout, result_type, _options.rare(priority))
 
     def stats(self) -> dict[str, int]:
         """Counters since the pool was opened, and how many workers and calls there are now."""

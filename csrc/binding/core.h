@@ -71,8 +71,8 @@ struct pp_request_memory {
 };
 
 /* function: str, payload: bytes, codec: int, keywords: tuple, run_timeout, queue_timeout
- * (seconds; None: no limit; False: the pool's). 0, or -1 with an exception; `many` is the
- * caller's to free either way. */
+ * (seconds; None: no limit; False: the pool's), options (a dict, or None). 0, or -1 with an
+ * exception; `many` is the caller's to free either way. */
 int pp_convert_request(PyObject *const *args, struct pyproc_request *request,
                        struct pp_request_memory *memory);
 int pp_count_is(Py_ssize_t n_args, Py_ssize_t wanted, PyObject *names, const char *function);

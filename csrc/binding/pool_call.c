@@ -30,16 +30,31 @@ static int convert_keywords(PyObject *tuple, struct pyproc_request *request,
     return 0;
 }
 
-/* Both timeouts stand side by side. 0, or -1 with an exception. */
-static int convert_spans(PyObject *const *args, struct pyproc_request *request)
+/* Options that few calls have. 0, or -1 with an exception. */
+static int convert_rare(PyObject *dict, struct pyproc_request *request)
+{
+    PyObject *value = PyDict_GetItemString(dict, "priority"); /* borrowed */
+
+    if (value) {
+        request->priority = (int)PyLong_AsLong(value);
+        if (PyErr_Occurred())
+            return -1;
+    }
+    return 0;
+}
+
+/* Both timeouts and the dict of the other options, or None, stand side by side. */
+static int convert_options(PyObject *const *args, struct pyproc_request *request)
 {
     if (args[0] != Py_False && pp_span(args[0], &request->run_timeout) < 0)
         return -1;
-    return args[1] != Py_False ? pp_span(args[1], &request->queue_timeout) : 0;
+    if (args[1] != Py_False && pp_span(args[1], &request->queue_timeout) < 0)
+        return -1;
+    return args[2] != Py_None ? convert_rare(args[2], request) : 0;
 }
 
 /* function: str, payload: bytes, codec: int, keywords: tuple, run_timeout, queue_timeout
- * (seconds; None: no limit; a negative number: the pool's). */
+ * (seconds; None: no limit; False: the pool's), options (a dict, or None). */
 int pp_convert_request(PyObject *const *args, struct pyproc_request *request,
                        struct pp_request_memory *memory)
 {
@@ -57,7 +72,7 @@ int pp_convert_request(PyObject *const *args, struct pyproc_request *request,
         return -1;
     if (convert_keywords(args[3], request, memory) < 0)
         return -1;
-    return convert_spans(args + 4, request);
+    return convert_options(args + 4, request);
 }
 
 int pp_count_is(Py_ssize_t n_args, Py_ssize_t wanted, PyObject *names, const char *function)
@@ -109,7 +124,7 @@ PyObject *pp_pool_call(PyObject *self, PyTypeObject *type, PyObject *const *args
     struct pyproc_request request;
     PyObject *result = NULL;
 
-    if (!pp_count_is(n_args, 6, names, "call"))
+    if (!pp_count_is(n_args, 7, names, "call"))
         return NULL;
     if (pp_convert_request(args, &request, &memory) == 0)
         result = call(self, type, &request, args[0]);
@@ -156,7 +171,7 @@ static int convert_values(PyObject *const *args, struct pp_buffer *out,
         PyErr_SetString(PyExc_TypeError, "call_values takes a tuple and a dict of values");
         return -1;
     }
-    if (pp_utf8(args[0], &request->function) < 0 || convert_spans(args + 3, request) < 0)
+    if (pp_utf8(args[0], &request->function) < 0 || convert_options(args + 3, request) < 0)
         return -1;
     r = pack_values(args[1], args[2], out);
     if (r == 0)
@@ -178,7 +193,7 @@ PyObject *pp_pool_call_values(PyObject *self, PyTypeObject *type, PyObject *cons
     PyObject *result = NULL;
     int r;
 
-    if (!pp_count_is(n_args, 5, names, "call_values"))
+    if (!pp_count_is(n_args, 6, names, "call_values"))
         return NULL;
     pp_buffer_init(&out, SIZE_MAX / 2);
     r = convert_values(args, &out, &request, &memory);

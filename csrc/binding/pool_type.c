@@ -86,18 +86,18 @@ static void pool_dealloc(PyObject *self)
 static int submit(PyObject *self, PyObject *const *args, struct pyproc_request *request,
                   uint64_t *idp, struct pyproc_reply *reply)
 {
-    struct pyproc_queue *queue = pp_queue_of(args[6]);
-    PyObject *token = args[7];
+    struct pyproc_queue *queue = pp_queue_of(args[7]);
+    PyObject *token = args[8];
     struct pp_gil gil;
     struct pyproc_wait wait = {pp_gil_interrupted, &gil};
     int r;
 
     if (!queue)
         return -1;
-    request->items = (uint32_t)PyLong_AsUnsignedLong(args[8]);
+    request->items = (uint32_t)PyLong_AsUnsignedLong(args[9]);
     if (PyErr_Occurred())
         return -1;
-    request->wait_for_room = PyObject_IsTrue(args[9]);
+    request->wait_for_room = PyObject_IsTrue(args[10]);
     Py_INCREF(token); /* the queue's, until it comes back */
     gil.thread = PyEval_SaveThread();
     r = pyproc_submit(pp_pool_of(self), request, &wait, queue, token, idp, reply);
@@ -116,7 +116,7 @@ static PyObject *pool_submit(PyObject *self, PyTypeObject *type, PyObject *const
     PyObject *result = NULL;
     uint64_t id;
 
-    if (!pp_count_is(n_args, 10, names, "submit"))
+    if (!pp_count_is(n_args, 11, names, "submit"))
         return NULL;
     if (pp_convert_request(args, &request, &memory) == 0) {
         int r = submit(self, args, &request, &id, &reply);
@@ -280,16 +280,17 @@ static PyObject *pool_after_fork(PyObject *self, PyObject *unused)
 
 static PyMethodDef pool_methods[] = {
     {"call_values", FAST(pp_pool_call_values), FAST_FLAGS,
-     PyDoc_STR("call_values(function, args, kwargs, run_timeout, queue_timeout) -> the value;\n"
+     PyDoc_STR("call_values(function, args, kwargs, run_timeout, queue_timeout, options)\n"
+               "-> the value;\n"
                "(codec, bytes) when Python has to decode it; NotImplemented, and nothing done,\n"
                "when Python has to encode the arguments. Timeouts as in call().")},
     {"call", FAST(pp_pool_call), FAST_FLAGS,
-     PyDoc_STR("call(function, payload, codec, keywords, run_timeout, queue_timeout)\n"
+     PyDoc_STR("call(function, payload, codec, keywords, run_timeout, queue_timeout, options)\n"
                "-> as call_values(). A timeout is seconds, None for no limit, False for the\n"
-               "pool's own.")},
+               "pool's own. options: a dict (priority), or None.")},
     {"submit", FAST(pool_submit), FAST_FLAGS,
-     PyDoc_STR("submit(function, payload, codec, keywords, run_timeout, queue_timeout, queue,\n"
-               "token, items, wait_for_room) -> the call's id")},
+     PyDoc_STR("submit(function, payload, codec, keywords, run_timeout, queue_timeout, options,\n"
+               "queue, token, items, wait_for_room) -> the call's id")},
     {"cancel", FAST(pool_cancel), FAST_FLAGS,
      PyDoc_STR("cancel(id, kill) -> 0 ended or ending, 1 running, 2 unknown")},
     {"close", FAST(pool_close), FAST_FLAGS, PyDoc_STR("close(timeout)")},

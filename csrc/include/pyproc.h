@@ -144,11 +144,12 @@ struct pyproc_config {
     const char *const *preload; /* modules to import before the application; may be NULL */
     size_t n_preload;
 
-    unsigned min_workers, max_workers;                  /* 1 <= min <= max <= 4096 */
-    size_t max_queue;                                   /* calls waiting; 0: no limit */
-    size_t max_queue_bytes;                             /* payload bytes waiting; 0: no limit */
-    size_t max_frame;                                   /* bytes of one message's body */
-    size_t max_result;                                  /* bytes of one result */
+    unsigned min_workers, max_workers; /* 1 <= min <= max <= 4096 */
+    int64_t priority_step;             /* ns of waiting that outweigh one priority */
+    size_t max_queue;                  /* calls waiting; 0: no limit */
+    size_t max_queue_bytes;            /* payload bytes waiting; 0: no limit */
+    size_t max_frame;                  /* bytes of one message's body */
+    size_t max_result;                 /* bytes of one result */
     int64_t start_timeout, queue_timeout, task_timeout; /* ns; PYPROC_FOREVER: none */
 
     /* rlimits, hard and soft; PYPROC_UNLIMITED: as the host has them. core is 0 by default. */
@@ -189,6 +190,8 @@ PYPROC_API void pyproc_pool_free(struct pyproc_pool *pool);
 /* In a forked child, once: closes the copies of the pool's descriptors. */
 PYPROC_API void pyproc_pool_after_fork(struct pyproc_pool *pool);
 
+enum { PYPROC_PRIORITY_MIN = -100, PYPROC_PRIORITY_MAX = 100 };
+
 struct pyproc_request {
     struct pyproc_bytes function, payload;
     int codec;
@@ -198,6 +201,9 @@ struct pyproc_request {
     int64_t run_timeout;   /* ns; 0: the pool's */
     int64_t queue_timeout; /* ns; 0: the pool's */
     int wait_for_room;     /* submit: 0 answers QUEUE_FULL at once */
+    int priority;          /* PYPROC_PRIORITY_MIN to _MAX, others count as the nearest; higher
+                            * is first. One priority is worth pyproc_config.priority_step of
+                            * waiting, so nothing waits for ever. */
 };
 
 /* The leased call: the calling thread itself speaks with a worker. Always fills

@@ -84,6 +84,7 @@ int pp_call_new(struct pyproc_pool *pool, const struct pyproc_request *request,
     }
     memset(call, 0, sizeof *call);
     call->want.kind = PP_WANT_CALL;
+    call->want.level = pp_level_of(request->priority);
     pp_list_init(&call->want.link);
     pp_list_init(&call->offered);
     call->heap_index = SIZE_MAX;

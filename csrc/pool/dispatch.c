@@ -14,12 +14,9 @@
 
 static struct pp_call *first_call(const struct pyproc_pool *pool)
 {
-    struct pp_want *want;
+    struct pp_want *want = pool->n_waiting > 0 ? pp_line_first(pool) : NULL;
 
-    if (pp_list_empty(&pool->waiting))
-        return NULL;
-    want = pp_container(pool->waiting.next, struct pp_want, link);
-    return want->kind == PP_WANT_CALL ? pp_container(want, struct pp_call, want) : NULL;
+    return want && want->kind == PP_WANT_CALL ? pp_container(want, struct pp_call, want) : NULL;
 }
 
 /* How many calls a worker may hold: enough to bridge the way to the host and back in a
@@ -77,7 +74,7 @@ static bool dispatchable(const struct pp_slot *slot)
 /* Idle workers take from the front of the line. */
 static void employ_idle(struct pyproc_pool *pool, struct pp_done *done)
 {
-    while (!pp_list_empty(&pool->idle) && !pp_list_empty(&pool->waiting)) {
+    while (!pp_list_empty(&pool->idle) && pool->n_waiting > 0) {
         struct pp_slot *slot = pp_container(pool->idle.next, struct pp_slot, idle);
 
         pp_list_remove(&slot->idle);
@@ -91,17 +88,33 @@ static void employ_idle(struct pyproc_pool *pool, struct pp_done *done)
     }
 }
 
-/* Whether somebody idles while calls wait behind others. */
+/* Whether calls that wait behind the slot's running one would go on better elsewhere: to
+ * somebody idle, or after `first`, who is before them in the line. */
+static bool recall_wanted(const struct pyproc_pool *pool, const struct pp_slot *slot,
+                          const struct pp_want *first, bool idle)
+{
+    const struct pp_call *last;
+
+    if (slot->n_inflight < 2 || slot->n_unsent > 0)
+        return false;
+    last = pp_container(slot->inflight.prev, struct pp_call, offered);
+    return first ? first->level != last->want.level && pp_line_before(pool, first, &last->want)
+                 : idle;
+}
+
+/* Whether to look after RECALL_AFTER if calls are to be taken back from somebody. */
 static bool uneven(const struct pyproc_pool *pool)
 {
+    const struct pp_want *first = pp_line_first(pool);
+    bool idle = !pp_list_empty(&pool->idle);
     const struct pp_list *at;
 
-    if (pp_list_empty(&pool->idle) || !pp_list_empty(&pool->waiting))
+    if (first ? !pool->line.ranked : !idle)
         return false;
     for (at = pool->slots.next; at != &pool->slots; at = at->next) {
         const struct pp_slot *slot = pp_container(at, struct pp_slot, link);
 
-        if (dispatchable(slot) && slot->n_inflight > 1)
+        if (dispatchable(slot) && recall_wanted(pool, slot, first, idle))
             return true;
     }
     return false;
@@ -241,6 +254,7 @@ static bool any_cancelled(const struct pp_slot *slot)
 
 void pp_recall_all(struct pyproc_pool *pool, struct pp_done *done)
 {
+    const struct pp_want *first = pp_line_first(pool);
     bool idle = !pp_list_empty(&pool->idle);
     int64_t now = pp_now();
     struct pp_list *at;
@@ -254,7 +268,8 @@ void pp_recall_all(struct pyproc_pool *pool, struct pp_done *done)
             recall(pool, slot, done);
             if (pp_container(slot->inflight.next, struct pp_call, offered)->cancelled)
                 (void)pp_worker_doom(&slot->worker, "cancel");
-        } else if (idle && slot->n_inflight > 1 && now - slot->head_since >= RECALL_AFTER) {
+        } else if (recall_wanted(pool, slot, first, idle) &&
+                   (first || now - slot->head_since >= RECALL_AFTER)) {
             recall(pool, slot, done);
         }
     }

@@ -36,12 +36,7 @@ static bool nested(const struct pyproc_pool *pool)
 
         held += slot->owner == PP_OWNER_LEASED && pthread_equal(slot->lessee, me);
     }
-    for (at = pool->waiting.next; at != &pool->waiting; at = at->next) {
-        const struct pp_want *want = pp_container(at, struct pp_want, link);
-
-        held += want->kind == PP_WANT_THREAD &&
-                pthread_equal(pp_container(want, struct pp_waiter, want)->thread, me);
-    }
+    held += pp_line_count_thread(pool, me);
     return held >= pool->max_workers;
 }
 
@@ -89,16 +84,17 @@ static int64_t queue_deadline(const struct pyproc_pool *pool, int64_t asked)
 static const char closed_text[] = "the pool is closed";
 
 /* A leased slot, or NULL and the reply filled. */
-static struct pp_slot *acquire(struct pyproc_pool *pool, int64_t queue_timeout,
+static struct pp_slot *acquire(struct pyproc_pool *pool, int64_t queue_timeout, int priority,
                                const struct pyproc_wait *wait, struct pyproc_reply *reply)
 {
-    struct pp_waiter waiter = {
-        .want.kind = PP_WANT_THREAD, .thread = pthread_self(), .reply = reply};
+    struct pp_waiter waiter = {.want = {.kind = PP_WANT_THREAD, .level = pp_level_of(priority)},
+                               .thread = pthread_self(),
+                               .reply = reply};
 
     (void)pthread_mutex_lock(&pool->lock);
     if (pool->state != PP_POOL_OPEN) {
         pp_reply_end(reply, PYPROC_END_CLOSED, closed_text);
-    } else if (!pp_list_empty(&pool->idle) && pp_list_empty(&pool->waiting)) {
+    } else if (!pp_list_empty(&pool->idle) && pool->n_waiting == 0) {
         waiter.slot = pp_container(pool->idle.next, struct pp_slot, idle);
         pp_pool_lease(pool, waiter.slot, pthread_self());
         pp_pool_active(pool, 1);
@@ -292,7 +288,7 @@ static bool untouched(const struct pp_slot *slot, const struct pyproc_reply *rep
 static bool attempt(struct pyproc_pool *pool, const struct pyproc_request *request,
                     const struct pyproc_wait *wait, struct pyproc_reply *reply, bool last)
 {
-    struct pp_slot *slot = acquire(pool, request->queue_timeout, wait, reply);
+    struct pp_slot *slot = acquire(pool, request->queue_timeout, request->priority, wait, reply);
     bool again;
 
     if (!slot) {
@@ -331,7 +327,7 @@ PYPROC_API int pyproc_call(struct pyproc_pool *pool, const struct pyproc_request
 void pp_pool_await_first(struct pyproc_pool *pool, const struct pyproc_wait *wait,
                          struct pyproc_reply *reply)
 {
-    struct pp_slot *slot = acquire(pool, PP_NEVER, wait, reply);
+    struct pp_slot *slot = acquire(pool, PP_NEVER, 0, wait, reply);
 
     if (slot)
         release(pool, slot, false);

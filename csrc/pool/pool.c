@@ -21,6 +21,7 @@ PYPROC_API void pyproc_config_init(struct pyproc_config *config)
         .start_method = PYPROC_START_AUTO,
         .min_workers = 1,
         .max_workers = 1,
+        .priority_step = PP_SECOND,
         .max_queue_bytes = (size_t)256 << 20,
         .max_frame = (size_t)16 << 20,
         .max_result = (size_t)16 << 20,
@@ -48,31 +49,6 @@ void pp_pool_active(struct pyproc_pool *pool, int change)
     pool->active--;
     if (pool->active == 0 && pool->state != PP_POOL_OPEN)
         pp_futex_set(&pool->drained, atomic_load(&pool->drained) + 1);
-}
-
-void pp_pool_wait_for_worker(struct pyproc_pool *pool, struct pp_want *want, bool first)
-{
-    if (first)
-        pp_list_push_front(&pool->waiting, &want->link);
-    else
-        pp_list_push_back(&pool->waiting, &want->link);
-    pool->n_waiting++;
-    if (want->kind == PP_WANT_CALL) {
-        pool->n_waiting_calls++;
-        pool->waiting_bytes += pp_container(want, struct pp_call, want)->size;
-    }
-}
-
-void pp_pool_unwait(struct pyproc_pool *pool, struct pp_want *want)
-{
-    pp_list_remove(&want->link);
-    pool->n_waiting--;
-    if (want->kind == PP_WANT_CALL) {
-        pool->n_waiting_calls--;
-        pool->waiting_bytes -= pp_container(want, struct pp_call, want)->size;
-        if (pool->room_waiters)
-            pp_futex_set(&pool->room, atomic_load(&pool->room) + 1);
-    }
 }
 
 void pp_pool_lease(struct pyproc_pool *pool, struct pp_slot *slot, pthread_t lessee)
@@ -113,8 +89,8 @@ void pp_pool_give_back(struct pyproc_pool *pool, struct pp_slot *slot)
         return;
     }
     atomic_store_explicit(&worker->state, PP_WORKER_READY, memory_order_relaxed);
-    if (!pp_list_empty(&pool->waiting))
-        next = pp_container(pool->waiting.next, struct pp_want, link);
+    if (pool->n_waiting > 0)
+        next = pp_line_first(pool);
     if (next && next->kind == PP_WANT_THREAD) {
         grant(pool, next, slot);
         return;
@@ -137,9 +113,9 @@ void pp_waiter_end(struct pp_waiter *waiter, enum pyproc_end end, const char *te
 void pp_pool_end_waiting(struct pyproc_pool *pool, enum pyproc_end end, const char *text,
                          const struct pyproc_reply *like, struct pp_done *done)
 {
-    while (!pp_list_empty(&pool->waiting)) {
-        struct pp_want *want = pp_container(pool->waiting.next, struct pp_want, link);
+    struct pp_want *want;
 
+    while ((want = pp_line_first(pool)) != NULL) {
         if (want->kind == PP_WANT_THREAD) {
             pp_pool_unwait(pool, want);
             pp_waiter_end(pp_container(want, struct pp_waiter, want), end, text, like);
@@ -181,6 +157,8 @@ static int check(const struct pyproc_config *config)
 {
     if (!config->python)
         return pp_fail(-EINVAL, "config.python is missing");
+    if (config->priority_step < 1)
+        return pp_fail(-EINVAL, "config.priority_step is below 1 ns");
     if (config->start_method > PYPROC_START_AUTO)
         return pp_fail(-EINVAL, "config.start_method is none of pyproc.h's");
     if (config->min_workers < 1 || config->max_workers < config->min_workers ||
@@ -216,7 +194,7 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
     pool->start_method = config->start_method;
     (void)snprintf(pool->start_reason, sizeof pool->start_reason, "it was asked for");
     pp_list_init(&pool->idle);
-    pp_list_init(&pool->waiting);
+    pool->line.step = config->priority_step;
     pool->armed = pool->recall_at = pool->close_at = PP_NEVER;
     pool->supervisor = (struct pp_supervisor){.calls = &pp_pool_supervisor_calls,
                                               .token = pool,

@@ -5,7 +5,7 @@
  *
  * One lock guards everything marked so; it is held for moments and never across a
  * syscall that can wait. Who waits for a worker - a thread or a queued call - stands in
- * one line, first come, first served.
+ * one line: by priority, then first come, first served.
  */
 #ifndef PP_POOL_POOL_H
 #define PP_POOL_POOL_H
@@ -57,9 +57,23 @@ struct pp_slot {
 
 enum pp_want_kind { PP_WANT_THREAD, PP_WANT_CALL };
 
+/* One level for each priority, the highest first. */
+enum { PP_LEVELS = PYPROC_PRIORITY_MAX - PYPROC_PRIORITY_MIN + 1, PP_LEVEL_WORDS = 4 };
+_Static_assert(PP_LEVELS <= PP_LEVEL_WORDS * 64, "a bit for each level");
+
 struct pp_want {
-    struct pp_list link; /* in pool->waiting; lock */
+    struct pp_list link; /* in a level of the line; lock */
     enum pp_want_kind kind;
+    uint8_t level;
+    int64_t since; /* when it came into the line; lock */
+};
+
+/* Who waits for a worker, see line.c. Lock. */
+struct pp_line {
+    struct pp_list levels[PP_LEVELS]; /* each first come, first served */
+    uint64_t used[PP_LEVEL_WORDS];    /* levels that are not empty; the others are not even rings */
+    int64_t step;                     /* of waiting that outweighs one level; never changes */
+    bool ranked;                      /* somebody had another priority than 0 */
 };
 
 /* A thread that waits for a lease; on its stack. */
@@ -117,7 +131,7 @@ struct pyproc_pool {
     enum pyproc_start start_method; /* likewise: AUTO becomes EXEC when no fork is safe */
     char start_reason[192];         /* likewise */
     struct pp_list idle;
-    struct pp_list waiting;
+    struct pp_line line;
     size_t n_waiting; /* wants */
     size_t n_waiting_calls;
     size_t waiting_bytes;
@@ -159,8 +173,6 @@ struct pp_done {
 /* pool.c; lock held unless said otherwise. */
 bool pp_pool_forked(const struct pyproc_pool *pool);       /* no lock */
 void pp_pool_active(struct pyproc_pool *pool, int change); /* admits (+1) or ends (-1) a call */
-void pp_pool_wait_for_worker(struct pyproc_pool *pool, struct pp_want *want, bool first);
-void pp_pool_unwait(struct pyproc_pool *pool, struct pp_want *want);
 /* A slot has no owner any more: it goes to the next in line, or idle. */
 void pp_pool_give_back(struct pyproc_pool *pool, struct pp_slot *slot);
 /* Lends the slot to a thread. */
@@ -170,6 +182,19 @@ void pp_pool_deadline(struct pyproc_pool *pool, struct pp_slot *slot, int64_t de
 /* Ends a waiting thread. */
 void pp_waiter_end(struct pp_waiter *waiter, enum pyproc_end end, const char *text,
                    const struct pyproc_reply *like);
+
+/* line.c; lock held. */
+uint8_t pp_level_of(int priority); /* no lock */
+/* Into the line; `again`: it was in it before, and is the first of its level. */
+void pp_pool_wait_for_worker(struct pyproc_pool *pool, struct pp_want *want, bool again);
+void pp_pool_unwait(struct pyproc_pool *pool, struct pp_want *want);
+/* Who is next; NULL: nobody waits. */
+struct pp_want *pp_line_first(const struct pyproc_pool *pool);
+/* Whether `want` goes before `other`, which waits or has waited. */
+bool pp_line_before(const struct pyproc_pool *pool, const struct pp_want *want,
+                    const struct pp_want *other);
+/* Wants of a thread. */
+unsigned pp_line_count_thread(const struct pyproc_pool *pool, pthread_t thread);
 
 /* lease.c; no lock. Waits for a first worker as any call would, and gives it back. */
 void pp_pool_await_first(struct pyproc_pool *pool, const struct pyproc_wait *wait,

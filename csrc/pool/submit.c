@@ -111,7 +111,8 @@ PYPROC_API int pyproc_submit(struct pyproc_pool *pool, const struct pyproc_reque
         *idp = call->id;
         /* Else the loop has been told already and will find it. Counted now: the line may
          * have become empty while we waited for room. */
-        if (pool->n_waiting <= pool->max_workers)
+        if (pool->n_waiting <= pool->max_workers ||
+            (pool->line.ranked && pp_line_first(pool) == &call->want))
             pp_loop_wake(pool->loop);
     }
     (void)pthread_mutex_unlock(&pool->lock);
