@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pyproc.future import Future as Future
     from pyproc.pool import Pool as Pool
     from pyproc.pool import WorkerInfo as WorkerInfo
+    from pyproc.worker.context import Current as Current
+    from pyproc.worker.context import current as current
     from pyproc.worker.registry import App as App
     from pyproc.worker.registry import expose as expose
     from pyproc.worker.registry import run_worker as run_worker
@@ -39,6 +41,8 @@ _HOMES = {
     "Pool": "pool",
     "WorkerInfo": "pool",
     "App": "worker.registry",
+    "Current": "worker.context",
+    "current": "worker.context",
     "expose": "worker.registry",
     "run_worker": "worker.registry",
     "CodecError": "errors",

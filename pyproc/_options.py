@@ -77,11 +77,12 @@ def start(start_method: str, preload: Iterable[str]) -> dict[str, Any]:
 
 
 def seconds(timeouts: Timeouts) -> dict[str, float | None]:
-    """The three time limits; None: no limit."""
+    """The time limits; None: no limit."""
     return {
         "start_timeout": timeouts.start,
         "queue_timeout": timeouts.queue,
         "task_timeout": timeouts.task,
+        **({"grace": timeouts.grace} if timeouts.grace else {}),
     }
 
 
@@ -103,13 +104,19 @@ def priority_step(seconds: float) -> float:
     return seconds
 
 
-def rare(priority: int) -> dict[str, Any] | None:
+def rare(priority: int, deadline: float | None) -> dict[str, Any] | None:
     """A call's options that few calls have; None: it has none."""
     if isinstance(priority, bool) or not isinstance(priority, int):
         raise TypeError(f"priority={priority!r}: an int is needed")
     if not -100 <= priority <= 100:
         raise ValueError(f"priority={priority}: from -100 to 100 are possible; higher is first")
-    return {"priority": priority} if priority else None
+    config.check_deadline(deadline)
+    options: dict[str, Any] = {}
+    if priority:
+        options["priority"] = priority
+    if deadline is not None:
+        options["deadline"] = deadline
+    return options or None
 
 
 def max_result(limits: Limits) -> int:

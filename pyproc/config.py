@@ -43,6 +43,16 @@ def check_seconds(value: object, name: str) -> None:
         raise ValueError(f"{name}={value}: a time is above 0 seconds; None means no limit")
 
 
+def check_deadline(value: object) -> None:
+    """Refuses what is neither None nor a moment of time.monotonic()."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"deadline is a moment of time.monotonic() or None, not {value!r}")
+    if not value > 0:
+        raise ValueError(f"deadline={value}: a moment of time.monotonic() is above 0")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What each worker may use, by setrlimit(2) with hard = soft; None leaves the host's limit.
@@ -94,15 +104,24 @@ class Limits:
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
     """Seconds; None: no limit. start: until a worker is ready. queue: until a call gets a worker.
-    task: how long a call may run before its worker is killed."""
+    task: how long a call may run. grace: with more than 0, a call that is to stop is first asked:
+    TaskTimeout or TaskKilled is raised inside the function, and its worker is killed only when it
+    has not ended after so many seconds; with 0 the worker is killed at once."""
 
     start: float | None = 30
     queue: float | None = None
     task: float | None = None
+    grace: float = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            check_seconds(getattr(self, field.name), f"Timeouts.{field.name}")
+            value = getattr(self, field.name)
+            if field.name != "grace":
+                check_seconds(value, f"Timeouts.{field.name}")
+            elif isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"Timeouts.grace is a number of seconds, not {value!r}")
+            elif not 0 <= value < float("inf"):
+                raise ValueError(f"Timeouts(grace={value}): 0 seconds (no grace) or more is needed")
 
 
 def usable_cpus() -> int:

@@ -220,6 +220,8 @@ class Mapping(Iterator[Any]):
 
     def _has_deadline(self) -> bool:
         run = self._calls._run
+        if self._calls._rare and "deadline" in self._calls._rare:
+            return True
         return self._calls._pool._task_timeout is not None if run is False else run is not None
 
     def _auto_size(self) -> int:

@@ -252,18 +252,23 @@ class Pool(Calls):
         *,
         timeout: float | Literal[False] | None = False,
         queue_timeout: float | Literal[False] | None = False,
+        deadline: float | None = None,
         priority: int = 0,
         result_type: object = None,
     ) -> Calls:
-        """The same calls with other options: timeout, queue_timeout in seconds (None: no limit);
-        priority, -100 to 100: higher is served first, and each step outweighs one second of
-        waiting (Pool(priority_step=)), so that nothing waits for ever; result_type: a type that
-        msgspec turns the result into, on the host."""
+        """The same calls with other options.
+
+        timeout, queue_timeout: seconds that a call may run, and wait (None: no limit). deadline: a
+        moment of `time.monotonic()` by which it has ended, waiting and running together; the
+        earliest limit counts. priority, -100 to 100: higher is served first, and each step
+        outweighs one second of waiting (Pool(priority_step=)), so that nothing waits for ever.
+        result_type: a type that msgspec turns the result into, on the host.
+        """
         if timeout is not False:
             config.check_seconds(timeout, "timeout")
         if queue_timeout is not False:
             config.check_seconds(queue_timeout, "queue_timeout")
-        return Calls(self, timeout, queue_timeout, result_type, _options.rare(priority))
+        return Calls(self, timeout, queue_timeout, result_type, _options.rare(priority, deadline))
 
     def stats(self) -> dict[str, int]:
         """Counters since the pool was opened, and how many workers and calls there are now."""

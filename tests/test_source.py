@@ -229,6 +229,8 @@ def test_nothing_forbidden_is_called() -> None:
         calls = [*FORBIDDEN_CALLS]
         if not runs_before_exec(path):
             calls += LIBRARY_FORBIDDEN
+        if room_of(path) == "worker":  # its process is ours, not a host's
+            calls.remove("sigaction")
         pattern = re.compile(rf"(?<![\w.>])({'|'.join(calls)})\s*\(")
         wrong += [
             f"{name_of(path)}:{number}: {found}"

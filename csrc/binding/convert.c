@@ -259,6 +259,7 @@ static int get_limits(PyObject *dict, struct pyproc_config *config)
         get_span(dict, "start_timeout", &config->start_timeout) < 0 ||
         get_span(dict, "queue_timeout", &config->queue_timeout) < 0 ||
         get_span(dict, "task_timeout", &config->task_timeout) < 0 ||
+        get_span(dict, "grace", &config->grace) < 0 ||
         get_limit(dict, "limit_address_space", &config->limit_address_space) < 0 ||
         get_limit(dict, "limit_core", &config->limit_core) < 0 ||
         get_limit(dict, "limit_file_size", &config->limit_file_size) < 0 ||

@@ -30,6 +30,18 @@ static int convert_keywords(PyObject *tuple, struct pyproc_request *request,
     return 0;
 }
 
+/* Seconds of time.monotonic() as nanoseconds; never 0. -1 with an exception. */
+static int convert_deadline(PyObject *value, int64_t *nsp)
+{
+    double seconds = PyFloat_AsDouble(value);
+
+    if (seconds == -1.0 && PyErr_Occurred())
+        return -1;
+    if (seconds < 9e9) /* else centuries, infinity, or no number */
+        *nsp = seconds > 1e-9 ? (int64_t)(seconds * 1e9) : 1;
+    return 0;
+}
+
 /* Options that few calls have. 0, or -1 with an exception. */
 static int convert_rare(PyObject *dict, struct pyproc_request *request)
 {
@@ -40,7 +52,8 @@ static int convert_rare(PyObject *dict, struct pyproc_request *request)
         if (PyErr_Occurred())
             return -1;
     }
-    return 0;
+    value = PyDict_GetItemString(dict, "deadline");
+    return value ? convert_deadline(value, &request->deadline) : 0;
 }
 
 /* Both timeouts and the dict of the other options, or None, stand side by side. */

@@ -287,7 +287,7 @@ static PyMethodDef pool_methods[] = {
     {"call", FAST(pp_pool_call), FAST_FLAGS,
      PyDoc_STR("call(function, payload, codec, keywords, run_timeout, queue_timeout, options)\n"
                "-> as call_values(). A timeout is seconds, None for no limit, False for the\n"
-               "pool's own. options: a dict (priority), or None.")},
+               "pool's own. options: a dict (priority, deadline), or None.")},
     {"submit", FAST(pool_submit), FAST_FLAGS,
      PyDoc_STR("submit(function, payload, codec, keywords, run_timeout, queue_timeout, options,\n"
                "queue, token, items, wait_for_room) -> the call's id")},

@@ -237,20 +237,46 @@ static PyObject *worker_crash_fd(PyObject *object, PyObject *unused)
     return is_ready(self) ? PyLong_FromLong(pp_worker_crash_fd(self->worker)) : NULL;
 }
 
-static PyObject *worker_cancelled(PyObject *object, PyObject *unused)
+static PyObject *worker_watch_dumps(PyObject *object, PyObject *unused)
+{
+    struct pp_worker_object *self = (struct pp_worker_object *)object;
+    int r;
+
+    (void)unused;
+    if (!is_ready(self))
+        return NULL;
+    r = pp_worker_watch_dumps(self->worker);
+    return r < 0 ? raise_errno(r) : Py_NewRef(Py_None);
+}
+
+static PyObject *worker_call(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(((struct pp_worker_object *)object)->call);
+}
+
+static PyObject *worker_function(PyObject *object, PyObject *unused)
+{
+    PyObject *name = ((struct pp_worker_object *)object)->name;
+
+    (void)unused;
+    return name ? Py_NewRef(name) : PyUnicode_FromString("");
+}
+
+static PyObject *worker_stopping(PyObject *object, PyObject *unused)
 {
     struct pp_worker_object *self = (struct pp_worker_object *)object;
 
     (void)unused;
-    return is_ready(self) ? PyBool_FromLong(pp_worker_cancelled(self->worker, self->call)) : NULL;
+    if (!is_ready(self))
+        return NULL;
+    return PyLong_FromUnsignedLong(pp_worker_stopping(self->worker, self->call));
 }
 
 static PyObject *worker_deadline(PyObject *object, PyObject *unused)
 {
-    struct pp_worker_object *self = (struct pp_worker_object *)object;
-
     (void)unused;
-    return is_ready(self) ? PyLong_FromLongLong(pp_worker_deadline(self->worker)) : NULL;
+    return PyLong_FromLongLong(((struct pp_worker_object *)object)->deadline);
 }
 
 /* ---- the type ---- */
@@ -296,6 +322,7 @@ static int worker_clear(PyObject *object)
 
     Py_CLEAR(self->functions);
     Py_CLEAR(self->handlers);
+    Py_CLEAR(self->name);
     Py_CLEAR(self->exposed.tuple);
     for (size_t i = 0; i < PP_FLUSHED; i++) {
         Py_CLEAR(self->flushed[i].stream);
@@ -329,7 +356,10 @@ static PyMethodDef worker_methods[] = {
      "Fork workers for the host: True in each of them, False when the host wants no more."},
     {"log", worker_log, METH_VARARGS, "Send a log record, or drop it; never waits."},
     {"crash_fd", worker_crash_fd, METH_NOARGS, "Where a fault handler may write."},
-    {"cancelled", worker_cancelled, METH_NOARGS, "Whether the running call is to stop."},
+    {"watch_dumps", worker_watch_dumps, METH_NOARGS, "Tell the host when a stack is written."},
+    {"call", worker_call, METH_NOARGS, "Number of the running call; 0: none."},
+    {"function", worker_function, METH_NOARGS, "Name of the function called last."},
+    {"stopping", worker_stopping, METH_NOARGS, "Why the running call is to stop; 0: it is not."},
     {"deadline", worker_deadline, METH_NOARGS, "Of the running call, CLOCK_MONOTONIC ns."},
     {NULL, NULL, 0, NULL},
 };
@@ -366,6 +396,23 @@ static PyObject *print_traceback(PyObject *module, PyObject *const *args, Py_ssi
     Py_RETURN_NONE;
 }
 
+/* A function whose `self` is another one. */
+static PyObject *call_guarded(PyObject *function, PyObject *args, PyObject *kwargs)
+{
+    pp_worker_guard_thread();
+    return PyObject_Call(function, args, kwargs);
+}
+
+static PyMethodDef guarded_def = {"guarded", (PyCFunction)(void (*)(void))call_guarded,
+                                  METH_VARARGS | METH_KEYWORDS,
+                                  "The function of a thread, on a stack for its signals."};
+
+static PyObject *guarded(PyObject *module, PyObject *function)
+{
+    (void)module;
+    return PyCFunction_NewEx(&guarded_def, function, NULL);
+}
+
 #define FASTCALL(function) (PyCFunction)(void (*)(void))(function)
 
 static PyMethodDef module_methods[] = {
@@ -376,6 +423,8 @@ static PyMethodDef module_methods[] = {
     {"unpack", FASTCALL(pp_plain_py_unpack), METH_FASTCALL, "The value of a MessagePack payload."},
     {"scan", FASTCALL(pp_plain_py_scan), METH_FASTCALL,
      "Raise ValueError unless the payload is exactly so many whole values in bounds."},
+    {"guarded", guarded, METH_O,
+     "The function, for a thread: it first gets a stack for its signal handlers."},
     {"print_traceback", FASTCALL(print_traceback), METH_FASTCALL,
      "Write a traceback to a text file, as the interpreter does."},
     {NULL, NULL, 0, NULL},
@@ -392,7 +441,8 @@ static const struct {
     {"ACCEPT_TUPLE", PP_ACCEPT_TUPLE}, {"ACCEPT_WIDEN", PP_ACCEPT_WIDEN},
     {"ACCEPT_ANY", PP_ACCEPT_ANY},     {"PROTOCOL_VERSION", PP_PROTOCOL_VERSION},
     {"SCAN_RICH", PP_SCAN_RICH},       {"SCAN_FAILURE", PP_SCAN_FAILURE},
-    {"DEPTH", PP_PLAIN_DEPTH},
+    {"DEPTH", PP_PLAIN_DEPTH},         {"SIGNAL_STOP", PP_SIGNAL_STOP},
+    {"SIGNAL_DUMP", PP_SIGNAL_DUMP},
 };
 
 static int module_exec(PyObject *module)

@@ -7,6 +7,8 @@
  */
 #include "binding/worker_type.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -38,7 +40,7 @@ static int find_function(struct pp_worker_object *self, const struct pp_bytes *n
 
     if (key && !found && !PyErr_Occurred())
         Py_XDECREF(PyObject_CallMethod(self->handlers, "unknown", "(O)", key));
-    Py_XDECREF(key);
+    pp_worker_set(&self->name, key);
     if (!found)
         return -1;
     if (found == self->exposed.tuple)
@@ -445,8 +447,14 @@ static int run_chunk(struct pp_worker_object *self, PyObject *items, uint32_t n,
         return 0;
     }
     r = pp_worker_chunk_begin(self->worker, self->call, n);
-    for (uint32_t i = 0; r == 0 && i < n; i++)
+    for (uint32_t i = 0; r == 0 && i < n; i++) {
         r = run_item(self, PyTuple_GetItem(items, (Py_ssize_t)i), &rich);
+        if (r == 0 && i + 1 < n && pp_worker_stopping(self->worker, self->call)) {
+            Py_XDECREF(PyObject_CallMethod(self->handlers, "stopped", NULL));
+            answer_failure(self, answer);
+            return 0;
+        }
+    }
     if (r == 0)
         r = pp_worker_chunk_end(self->worker, answer);
     if (r == 0 && rich)
@@ -482,6 +490,9 @@ static int run(void *token, const struct pp_message_call *call, struct pp_messag
     int r;
 
     self->call = call->id;
+    self->deadline = PP_NEVER;
+    if (call->remaining_us)
+        self->deadline = pp_after(pp_now(), (int64_t)(call->remaining_us * 1000));
     if (find_function(self, &call->function) < 0) {
         answer_failure(self, answer);
         return 0;

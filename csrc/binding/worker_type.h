@@ -38,7 +38,9 @@ struct pp_worker_object {
     struct pp_buffer out;                  /* the packed result */
     struct pp_flushed flushed[PP_FLUSHED]; /* stdout, stderr */
     struct pp_plain_keys keys;
-    uint64_t call; /* the running call; 0: none */
+    uint64_t call;    /* the running call; 0: none */
+    int64_t deadline; /* of it; CLOCK_MONOTONIC ns, PP_NEVER: none */
+    PyObject *name;   /* of its function; owned; NULL before the first call */
 };
 
 extern const struct pp_worker_calls pp_worker_python_calls;

@@ -151,6 +151,7 @@ struct pyproc_config {
     size_t max_frame;                  /* bytes of one message's body */
     size_t max_result;                 /* bytes of one result */
     int64_t start_timeout, queue_timeout, task_timeout; /* ns; PYPROC_FOREVER: none */
+    int64_t grace; /* ns: a call that is to stop is asked first, and killed after it; 0: killed */
 
     /* rlimits, hard and soft; PYPROC_UNLIMITED: as the host has them. core is 0 by default. */
     uint64_t limit_address_space, limit_core, limit_file_size, limit_open_files, limit_stack;
@@ -200,6 +201,7 @@ struct pyproc_request {
     uint32_t items;        /* not 0: a chunk of that many single-argument calls */
     int64_t run_timeout;   /* ns; 0: the pool's */
     int64_t queue_timeout; /* ns; 0: the pool's */
+    int64_t deadline;      /* CLOCK_MONOTONIC, ns: for waiting and running together; 0: none */
     int wait_for_room;     /* submit: 0 answers QUEUE_FULL at once */
     int priority;          /* PYPROC_PRIORITY_MIN to _MAX, others count as the nearest; higher
                             * is first. One priority is worth pyproc_config.priority_step of

@@ -14,12 +14,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Kernel numbers of real-time signals that a host sends to its workers. Fixed, since the two may
+ * have different C libraries. */
+enum {
+    PP_SIGNAL_STOP = 61, /* the call in `cancelled` is to stop by itself */
+    PP_SIGNAL_DUMP = 62, /* leave a stack: the end is near */
+};
+
+/* Why a call is asked to stop. */
+enum pp_soft { PP_SOFT_NONE, PP_SOFT_TIMEOUT, PP_SOFT_CANCEL };
+
 /* Written by the host: by the lease holder or the loop, whoever owns the channel. */
 struct pp_control_page {
     _Atomic uint64_t call_id;     /* wire id of the newest call written to the channel */
-    _Atomic uint64_t cancelled;   /* wire id of the call whose cancellation was asked for */
+    _Atomic uint64_t cancelled;   /* wire id of the call that is asked to stop by itself */
     _Atomic int64_t deadline;     /* of the running call, CLOCK_MONOTONIC ns; PP_NEVER without */
     _Atomic uint64_t recall_from; /* calls with this wire id or a higher one must not start */
+    _Atomic uint32_t soft;        /* enum pp_soft: why; written before `cancelled` */
 };
 
 /* Written by the worker. Items of a running chunk are appended to `area`: first the
@@ -31,6 +42,7 @@ struct pp_status_page {
     _Atomic uint32_t area_base;  /* first item in the area */
     _Atomic uint32_t area_count; /* items in the area */
     _Atomic uint64_t area_size;  /* bytes in the area */
+    _Atomic uint64_t dumped;     /* 1: the stack that was asked for is in the crash file */
     uint8_t area[];
 };
 

@@ -31,6 +31,7 @@ static void move(struct pp_slot *slot, struct pp_call *call, struct pp_list *to)
     pp_list_push_back(to, &call->offered);
     slot->n_inflight--;
     slot->head_since = pp_now();
+    slot->soft = PP_SOFT_NONE;
 }
 
 static const char *take_result(struct pyproc_pool *pool, struct pp_call *call,
@@ -86,6 +87,7 @@ static const char *take(struct pyproc_pool *pool, struct pp_slot *slot, struct b
         if (!running || message->failure.id != running->wire_id)
             return foreign;
         pp_reply_failure(&running->item->reply, &message->failure);
+        pp_soft_end(slot->soft, &running->item->reply);
     } else if (message->kind == PP_MESSAGE_CHUNK_PART) {
         if (!running || message->chunk_part.id != running->wire_id)
             return foreign;
@@ -157,14 +159,15 @@ static void next_starts(struct pyproc_pool *pool, struct pp_slot *slot)
 {
     struct pp_call *head = head_of(slot);
 
+    if (slot->soft != PP_SOFT_NONE)
+        return; /* the same one runs on, towards its end */
     slot->deadline = PP_NEVER;
     if (!head || slot->n_inflight <= slot->n_unsent)
         return;
-    if (head->run_timeout != PP_NEVER)
-        pp_pool_deadline(pool, slot, pp_after(slot->head_since, head->run_timeout));
+    pp_pool_deadline(pool, slot, pp_call_deadline(head, slot->head_since));
     atomic_store(&slot->worker.control->deadline, slot->deadline);
     if (head->cancelled)
-        (void)pp_worker_doom(&slot->worker, "cancel");
+        pp_pool_stop(pool, slot, PP_SOFT_CANCEL, pp_now());
 }
 
 /* Nothing more comes. The keeper's report says why, usually within a millisecond; one

@@ -89,6 +89,7 @@ int pp_call_new(struct pyproc_pool *pool, const struct pyproc_request *request,
     pp_list_init(&call->offered);
     call->heap_index = SIZE_MAX;
     call->queue_deadline = PP_NEVER;
+    call->deadline = request->deadline ? request->deadline : PP_NEVER;
     call->run_timeout = request->run_timeout ? request->run_timeout : pool->task_timeout;
     call->queue = pyproc_queue_ref(queue);
     call->item = item;
@@ -97,6 +98,22 @@ int pp_call_new(struct pyproc_pool *pool, const struct pyproc_request *request,
     copy_request(call, request);
     *callp = call;
     return 0;
+}
+
+int64_t pp_call_deadline(const struct pp_call *call, int64_t now)
+{
+    int64_t end = call->run_timeout == PP_NEVER ? PP_NEVER : pp_after(now, call->run_timeout);
+
+    return end < call->deadline ? end : call->deadline;
+}
+
+uint64_t pp_call_remaining(const struct pp_call *call, int64_t now)
+{
+    int64_t end = pp_call_deadline(call, now);
+
+    if (end == PP_NEVER)
+        return 0;
+    return end > now ? (uint64_t)((end - now) / 1000) + 1 : 1;
 }
 
 void pp_call_free(struct pp_call *call)
@@ -243,7 +260,7 @@ void pp_call_end(struct pyproc_pool *pool, struct pp_call *call, struct pp_done 
     pp_call_expires_not(pool, call);
     forget(pool, call);
     call->state = PP_CALL_ENDED;
-    reply->call_id = call->id;
+    reply->call_id = call->wire_id ? call->wire_id : call->id; /* as its worker knows it */
     pp_count_end(pool, reply->end);
     done_add(done, call->queue, call->item);
     call->item = NULL;

@@ -60,6 +60,9 @@ static void fill(struct pyproc_pool *pool, struct pp_slot *slot, size_t most, st
         }
         if (slot->n_inflight > 0 && bytes + call->size > PP_AHEAD_BYTES)
             return;
+        /* One that may not wait for ever must not wait where nobody looks at the clock. */
+        if (slot->n_inflight > 0 && call->queue_deadline != PP_NEVER)
+            return;
         bytes += call->size;
         offer(pool, slot, call);
     }
@@ -151,8 +154,7 @@ static void send_call(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_
 
     call->wire_id = atomic_fetch_add_explicit(&pool->next_id, 1, memory_order_relaxed);
     message.call.id = call->wire_id;
-    if (call->run_timeout != PP_NEVER)
-        message.call.remaining_us = (uint64_t)(call->run_timeout / 1000) + 1;
+    message.call.remaining_us = pp_call_remaining(call, pp_now());
     atomic_store(&slot->worker.control->call_id, call->wire_id);
     /* Its size was checked when it was admitted. Out of memory leaves the worker without
      * a call that the host waits for: end the worker, and the call with it. */
@@ -167,7 +169,7 @@ static void head_starts(struct pyproc_pool *pool, struct pp_slot *slot)
     int64_t now = pp_now();
 
     slot->head_since = now;
-    slot->deadline = head->run_timeout == PP_NEVER ? PP_NEVER : pp_after(now, head->run_timeout);
+    slot->deadline = pp_call_deadline(head, now);
     atomic_store(&slot->worker.control->deadline, slot->deadline);
     if (slot->deadline < pool->armed)
         pp_loop_wake(pool->loop);
@@ -267,7 +269,7 @@ void pp_recall_all(struct pyproc_pool *pool, struct pp_done *done)
         if (any_cancelled(slot)) {
             recall(pool, slot, done);
             if (pp_container(slot->inflight.next, struct pp_call, offered)->cancelled)
-                (void)pp_worker_doom(&slot->worker, "cancel");
+                pp_pool_stop(pool, slot, PP_SOFT_CANCEL, now);
         } else if (recall_wanted(pool, slot, first, idle) &&
                    (first || now - slot->head_since >= RECALL_AFTER)) {
             recall(pool, slot, done);

@@ -74,22 +74,28 @@ static void wait_in_line(struct pyproc_pool *pool, struct pp_waiter *waiter, int
     }
 }
 
-static int64_t queue_deadline(const struct pyproc_pool *pool, int64_t asked)
+static int64_t earlier(int64_t at, int64_t deadline)
 {
-    int64_t span = asked ? asked : pool->queue_timeout;
+    return deadline != 0 && deadline < at ? deadline : at;
+}
 
-    return span == PP_NEVER ? PP_NEVER : pp_after(pp_now(), span);
+static int64_t queue_deadline(const struct pyproc_pool *pool, const struct pyproc_request *request)
+{
+    int64_t span = request->queue_timeout ? request->queue_timeout : pool->queue_timeout;
+
+    return earlier(span == PP_NEVER ? PP_NEVER : pp_after(pp_now(), span), request->deadline);
 }
 
 static const char closed_text[] = "the pool is closed";
 
 /* A leased slot, or NULL and the reply filled. */
-static struct pp_slot *acquire(struct pyproc_pool *pool, int64_t queue_timeout, int priority,
+static struct pp_slot *acquire(struct pyproc_pool *pool, const struct pyproc_request *request,
                                const struct pyproc_wait *wait, struct pyproc_reply *reply)
 {
-    struct pp_waiter waiter = {.want = {.kind = PP_WANT_THREAD, .level = pp_level_of(priority)},
-                               .thread = pthread_self(),
-                               .reply = reply};
+    struct pp_waiter waiter = {
+        .want = {.kind = PP_WANT_THREAD, .level = pp_level_of(request->priority)},
+        .thread = pthread_self(),
+        .reply = reply};
 
     (void)pthread_mutex_lock(&pool->lock);
     if (pool->state != PP_POOL_OPEN) {
@@ -107,7 +113,7 @@ static struct pp_slot *acquire(struct pyproc_pool *pool, int64_t queue_timeout, 
         pp_pool_active(pool, 1);
         pp_loop_wake(pool->loop);
         (void)pthread_mutex_unlock(&pool->lock);
-        wait_in_line(pool, &waiter, queue_deadline(pool, queue_timeout), wait);
+        wait_in_line(pool, &waiter, queue_deadline(pool, request), wait);
         (void)pthread_mutex_lock(&pool->lock);
         if (!waiter.slot)
             pp_pool_active(pool, -1);
@@ -116,11 +122,14 @@ static struct pp_slot *acquire(struct pyproc_pool *pool, int64_t queue_timeout, 
     return waiter.slot;
 }
 
-static void release(struct pyproc_pool *pool, struct pp_slot *slot, bool did_task)
+/* `reply`: of the call that ran, or NULL. */
+static void release(struct pyproc_pool *pool, struct pp_slot *slot, struct pyproc_reply *reply)
 {
-    if (did_task)
+    if (reply && (reply->end == PYPROC_END_VALUE || reply->end == PYPROC_END_FAILURE))
         (void)atomic_fetch_add_explicit(&slot->worker.tasks_done, 1, memory_order_relaxed);
     (void)pthread_mutex_lock(&pool->lock);
+    if (slot->soft != PP_SOFT_NONE && reply)
+        pp_soft_end(slot->soft, reply);
     pp_pool_give_back(pool, slot);
     pp_pool_active(pool, -1);
     (void)pthread_mutex_unlock(&pool->lock);
@@ -253,11 +262,17 @@ static void exchange(struct pyproc_pool *pool, struct pp_slot *slot,
                      struct pyproc_reply *reply)
 {
     int64_t span = request->run_timeout ? request->run_timeout : pool->task_timeout;
-    int64_t deadline = span == PP_NEVER ? PP_NEVER : pp_after(pp_now(), span);
+    int64_t deadline =
+        earlier(span == PP_NEVER ? PP_NEVER : pp_after(pp_now(), span), request->deadline);
     uint64_t id = atomic_fetch_add_explicit(&pool->next_id, 1, memory_order_relaxed);
-    int r = put_call(slot, request, id, deadline);
+    int r;
 
     reply->call_id = id;
+    if (request->deadline && request->deadline <= pp_now()) {
+        pp_reply_end(reply, PYPROC_END_QUEUE_TIMEOUT, "no worker was free in time");
+        return;
+    }
+    r = put_call(slot, request, id, deadline);
     if (r < 0) {
         pp_reply_end(reply, PYPROC_END_TOO_LARGE,
                      r == -EMSGSIZE ? "the arguments are larger than max_frame"
@@ -288,7 +303,7 @@ static bool untouched(const struct pp_slot *slot, const struct pyproc_reply *rep
 static bool attempt(struct pyproc_pool *pool, const struct pyproc_request *request,
                     const struct pyproc_wait *wait, struct pyproc_reply *reply, bool last)
 {
-    struct pp_slot *slot = acquire(pool, request->queue_timeout, request->priority, wait, reply);
+    struct pp_slot *slot = acquire(pool, request, wait, reply);
     bool again;
 
     if (!slot) {
@@ -298,7 +313,7 @@ static bool attempt(struct pyproc_pool *pool, const struct pyproc_request *reque
     pp_count(&pool->metrics.calls_admitted);
     exchange(pool, slot, request, wait, reply);
     again = !last && untouched(slot, reply);
-    release(pool, slot, reply->end == PYPROC_END_VALUE || reply->end == PYPROC_END_FAILURE);
+    release(pool, slot, reply);
     if (again) {
         pp_count(&pool->metrics.calls_requeued);
         pyproc_reply_clear(reply);
@@ -327,8 +342,9 @@ PYPROC_API int pyproc_call(struct pyproc_pool *pool, const struct pyproc_request
 void pp_pool_await_first(struct pyproc_pool *pool, const struct pyproc_wait *wait,
                          struct pyproc_reply *reply)
 {
-    struct pp_slot *slot = acquire(pool, PP_NEVER, 0, wait, reply);
+    static const struct pyproc_request patient = {.queue_timeout = PP_NEVER};
+    struct pp_slot *slot = acquire(pool, &patient, wait, reply);
 
     if (slot)
-        release(pool, slot, false);
+        release(pool, slot, NULL);
 }

@@ -84,6 +84,7 @@ void pp_pool_give_back(struct pyproc_pool *pool, struct pp_slot *slot)
 
     slot->owner = PP_OWNER_NONE;
     slot->deadline = PP_NEVER;
+    slot->soft = PP_SOFT_NONE;
     if (atomic_load(&worker->cause) || atomic_load(&worker->state) == PP_WORKER_DEAD) {
         pp_loop_wake(pool->loop); /* it only waited for its last owner */
         return;
@@ -195,7 +196,8 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
     (void)snprintf(pool->start_reason, sizeof pool->start_reason, "it was asked for");
     pp_list_init(&pool->idle);
     pool->line.step = config->priority_step;
-    pool->armed = pool->recall_at = pool->close_at = PP_NEVER;
+    pool->grace = config->grace;
+    pool->armed = pool->recall_at = pool->close_at = pool->dumps_at = PP_NEVER;
     pool->supervisor = (struct pp_supervisor){.calls = &pp_pool_supervisor_calls,
                                               .token = pool,
                                               .plan = &pool->plan,

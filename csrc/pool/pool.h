@@ -42,6 +42,7 @@ struct pp_slot {
     enum pp_owner owner; /* lock */
     pthread_t lessee;    /* lock; while leased */
     int64_t deadline;    /* of the running call; lock */
+    enum pp_soft soft;   /* the running call was asked to stop; lock */
     bool was_ready;      /* loop */
     bool retired;        /* loop: told to leave */
     bool buried;         /* loop: the dead callback has run */
@@ -99,6 +100,7 @@ struct pp_call {
     int64_t queue_deadline; /* PP_NEVER: none */
     size_t heap_index;      /* in pool->expiry; lock; SIZE_MAX: not in it */
     int64_t run_timeout;    /* PP_NEVER: none */
+    int64_t deadline;       /* PP_NEVER: none; for waiting and running together */
     unsigned requeued;
     bool cancelled;                 /* lock: end it, however */
     struct pyproc_queue *queue;     /* a reference */
@@ -114,12 +116,13 @@ enum pp_pool_state { PP_POOL_OPEN, PP_POOL_DRAINING, PP_POOL_CLOSING, PP_POOL_CL
 
 struct pyproc_pool {
     pthread_mutex_t lock;
-    struct pp_fork_mark mark;                      /* never changes */
-    struct pp_loop *loop;                          /* never changes while open */
-    struct pp_plan plan;                           /* never changes */
-    struct pp_supervisor supervisor;               /* loop */
-    struct pp_metrics metrics;                     /* atomics */
-    int64_t queue_timeout, task_timeout;           /* never change; PP_NEVER: none */
+    struct pp_fork_mark mark;            /* never changes */
+    struct pp_loop *loop;                /* never changes while open */
+    struct pp_plan plan;                 /* never changes */
+    struct pp_supervisor supervisor;     /* loop */
+    struct pp_metrics metrics;           /* atomics */
+    int64_t queue_timeout, task_timeout; /* never change; PP_NEVER: none */
+    int64_t grace;                       /* never changes; 0: calls are not asked to stop */
     size_t max_queue, max_queue_bytes, max_result; /* never change */
     _Atomic uint64_t next_id;
 
@@ -158,6 +161,7 @@ struct pyproc_pool {
     int64_t next_start;           /* back-off */
     struct pp_reply_holder *start_error;
     int64_t recall_at; /* when to look for calls that wait behind a slow one */
+    int64_t dumps_at;  /* when to look for stacks that were asked for */
     int64_t close_at;  /* when those that were told to leave are killed */
     bool orphan;       /* lock: nobody will close or join: the loop frees it all */
     bool hurry;        /* lock: close without letting idle workers leave by themselves */
@@ -177,6 +181,12 @@ void pp_pool_active(struct pyproc_pool *pool, int change); /* admits (+1) or end
 void pp_pool_give_back(struct pyproc_pool *pool, struct pp_slot *slot);
 /* Lends the slot to a thread. */
 void pp_pool_lease(struct pyproc_pool *pool, struct pp_slot *slot, pthread_t lessee);
+/* Loop: the running call is over: its worker is doomed, or with a grace period asked to stop. */
+void pp_pool_stop(struct pyproc_pool *pool, struct pp_slot *slot, enum pp_soft why, int64_t now);
+/* Loop, lock held: carries out a doom, as far as it goes now. */
+void pp_pool_kill(struct pyproc_pool *pool, struct pp_worker *worker);
+/* After it was asked to stop: a failure is the stop's doing. Any thread. */
+void pp_soft_end(enum pp_soft soft, struct pyproc_reply *reply);
 /* Sets the slot's deadline and wakes the loop when that is its earliest. */
 void pp_pool_deadline(struct pyproc_pool *pool, struct pp_slot *slot, int64_t deadline);
 /* Ends a waiting thread. */
@@ -208,6 +218,10 @@ int pp_call_admit(struct pyproc_pool *pool, struct pp_call *call);
 struct pp_call *pp_call_find(struct pyproc_pool *pool, uint64_t id);
 void pp_call_expires(struct pyproc_pool *pool, struct pp_call *call);
 void pp_call_expires_not(struct pyproc_pool *pool, struct pp_call *call);
+/* When a call that starts now must end; PP_NEVER: it need not. No lock. */
+int64_t pp_call_deadline(const struct pp_call *call, int64_t now);
+/* The same as the wire has it: microseconds left, 0 for no limit. */
+uint64_t pp_call_remaining(const struct pp_call *call, int64_t now);
 /* Ends a call whose item's reply is filled: it leaves every list and is freed. */
 void pp_call_end(struct pyproc_pool *pool, struct pp_call *call, struct pp_done *done);
 void pp_done_flush(struct pp_done *done); /* no lock needed */

@@ -351,18 +351,33 @@ static void carry_out_dooms(struct pyproc_pool *pool)
 {
     struct pp_list *at, *after;
 
-    if (!atomic_exchange(&pool->supervisor.doomed, false))
+    if (!atomic_exchange(&pool->supervisor.doomed, false) && pool->dumps_at == PP_NEVER)
         return;
+    pool->dumps_at = PP_NEVER;
     EACH_SLOT(pool, at, after)
     {
         struct pp_slot *slot = slot_at(at);
 
         if (!slot->buried && atomic_load(&slot->worker.cause)) {
             pp_list_remove(&slot->idle);
-            pp_worker_kill(&slot->worker);
+            pp_pool_kill(pool, &slot->worker);
         }
     }
     pp_pool_templates_kill(pool);
+}
+
+/* Lock held: a slot's time is over. */
+static void overdue(struct pyproc_pool *pool, struct pp_slot *slot, int64_t now)
+{
+    enum pp_soft soft = slot->soft;
+
+    slot->deadline = PP_NEVER;
+    if (slot->ending || slot->retired)
+        (void)pp_worker_doom(&slot->worker, slot->ending ? "channel" : "retired");
+    else if (soft != PP_SOFT_NONE)
+        (void)pp_worker_doom(&slot->worker, soft == PP_SOFT_CANCEL ? "cancel" : "timeout");
+    else
+        pp_pool_stop(pool, slot, PP_SOFT_TIMEOUT, now);
 }
 
 static void check_deadlines(struct pyproc_pool *pool, int64_t now, struct pp_done *done)
@@ -380,10 +395,7 @@ static void check_deadlines(struct pyproc_pool *pool, int64_t now, struct pp_don
             (void)pp_worker_doom(&slot->worker, "start timeout");
         }
         if (slot->deadline <= now) {
-            slot->deadline = PP_NEVER;
-            (void)pp_worker_doom(&slot->worker, slot->ending    ? "channel"
-                                                : slot->retired ? "retired"
-                                                                : "timeout");
+            overdue(pool, slot, now);
         }
     }
     while (pool->n_expiry > 0 && pool->expiry[0]->queue_deadline <= now) {
@@ -455,7 +467,7 @@ static int64_t earlier(int64_t a, int64_t b)
 
 static void arm(struct pyproc_pool *pool)
 {
-    int64_t at = earlier(pool->recall_at, pool->close_at);
+    int64_t at = earlier(earlier(pool->recall_at, pool->close_at), pool->dumps_at);
     struct pp_list *link, *after;
 
     at = earlier(at, pp_pool_templates_next(pool));

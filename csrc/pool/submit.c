@@ -105,6 +105,8 @@ PYPROC_API int pyproc_submit(struct pyproc_pool *pool, const struct pyproc_reque
     }
     if (span != PP_NEVER)
         call->queue_deadline = pp_after(pp_now(), span);
+    if (call->deadline < call->queue_deadline)
+        call->queue_deadline = call->deadline;
     (void)pthread_mutex_lock(&pool->lock);
     end = admit(pool, request, call, wait);
     if (end == PYPROC_END_VALUE) {

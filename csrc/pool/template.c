@@ -197,7 +197,7 @@ void pp_pool_templates_kill(struct pyproc_pool *pool)
         struct pp_template *template = pp_container(at, struct pp_template, link);
 
         if (!template->buried && atomic_load(&template->worker.cause))
-            pp_worker_kill(&template->worker);
+            pp_pool_kill(pool, &template->worker);
     }
 }
 

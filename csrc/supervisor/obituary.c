@@ -50,6 +50,8 @@ static const char *missing_stack(const struct pp_worker *worker)
 
     if (death->python_stack.size)
         return NULL;
+    if (worker->no_stack)
+        return worker->no_stack;
     if (death->signal == SIGKILL)
         return "SIGKILL leaves no time to write one";
     if (death->exit_code >= 0)

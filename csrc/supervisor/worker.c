@@ -243,7 +243,7 @@ void pp_worker_init(struct pp_worker *worker)
     worker->channel.fd = worker->events.fd = -1;
     worker->output[0].fd = worker->output[1].fd = -1;
     worker->pidfd = worker->crash_fd = -1;
-    worker->start_deadline = worker->fork_deadline = PP_NEVER;
+    worker->start_deadline = worker->fork_deadline = worker->dump_until = PP_NEVER;
 }
 
 int pp_worker_prepare(struct pp_worker *worker, struct pp_supervisor *supervisor, uint32_t id,
@@ -315,25 +315,6 @@ bool pp_worker_doom(struct pp_worker *worker, const char *cause)
         pp_loop_wake(worker->supervisor->loop);
     }
     return mine;
-}
-
-void pp_worker_kill(struct pp_worker *worker)
-{
-    if (worker->killed || atomic_load(&worker->state) == PP_WORKER_DEAD)
-        return;
-    worker->killed = true;
-    /* Whoever waits for an answer sees the end even when a grandchild holds the other
-     * end; bytes that wait already are read first (unix(7)). */
-    pp_channel_shutdown(&worker->channel);
-    if (worker->pidfd >= 0)
-        (void)syscall(SYS_pidfd_send_signal, worker->pidfd, SIGKILL, NULL, 0);
-    /* The keeper ends the rest of the tree, and the worker itself when it is still
-     * being launched. A full socket is no reason to forget: try again. */
-    if (worker->supervisor->keeper &&
-        pp_keeper_kill(worker->supervisor->keeper, worker->id) == -EAGAIN) {
-        worker->killed = false;
-        atomic_store(&worker->supervisor->doomed, true);
-    }
 }
 
 void pp_worker_goodbye(struct pp_worker *worker)

@@ -67,6 +67,9 @@ struct pp_worker {
     int pidfd;                  /* owned */
     int crash_fd;               /* owned */
     bool killed;                /* the kill has been sent */
+    bool dump_asked;            /* a stack was asked for before the kill */
+    int64_t dump_until;         /* how long it is waited for; PP_NEVER: it is not */
+    const char *no_stack;       /* why none came; NULL: none was asked for, or it came */
     int64_t start_deadline;
     int64_t fork_deadline; /* when the template must have forked it; PP_NEVER: done, or exec'd */
 
@@ -138,8 +141,11 @@ void pp_supervisor_orphaned(struct pp_worker *worker);
 /* Any thread: this worker must end, because of `cause` (a fixed word). False when it was
  * doomed before. */
 bool pp_worker_doom(struct pp_worker *worker, const char *cause);
-/* Loop: carries out a doom. */
+/* Loop: carries out a doom; one that runs code is first asked for its stack, and killed by a
+ * later call: at dump_until, or before it when the stack is there. */
 void pp_worker_kill(struct pp_worker *worker);
+/* Loop: asks the running call to stop by itself. */
+void pp_worker_soften(struct pp_worker *worker, uint64_t call, enum pp_soft why);
 /* Loop: lets it leave by itself: it sees the end of its channel when it is idle. */
 void pp_worker_goodbye(struct pp_worker *worker);
 

@@ -292,12 +292,9 @@ uint64_t pp_worker_max_result(const struct pp_worker *worker)
     return worker->max_result;
 }
 
-int pp_worker_cancelled(const struct pp_worker *worker, uint64_t id)
+unsigned pp_worker_stopping(const struct pp_worker *worker, uint64_t id)
 {
-    return id != 0 && atomic_load(&worker->control->cancelled) == id;
-}
-
-int64_t pp_worker_deadline(const struct pp_worker *worker)
-{
-    return atomic_load(&worker->control->deadline);
+    if (id == 0 || atomic_load(&worker->control->cancelled) != id)
+        return PP_SOFT_NONE;
+    return atomic_load(&worker->control->soft);
 }

@@ -6,6 +6,7 @@
 #ifndef PP_WORKER_SERVE_H
 #define PP_WORKER_SERVE_H
 
+#include "ipc/page.h"
 #include "wire/message.h"
 
 #include <stdint.h>
@@ -71,8 +72,14 @@ int pp_worker_log(struct pp_worker *worker, struct pp_message_log *log);
 int pp_worker_crash_fd(const struct pp_worker *worker);
 /* Bytes that a result's payload may have, from Hello. */
 uint64_t pp_worker_max_result(const struct pp_worker *worker);
-/* Of the running call: cancelled? 0 or 1. Absolute CLOCK_MONOTONIC deadline, or PP_NEVER. */
-int pp_worker_cancelled(const struct pp_worker *worker, uint64_t id);
-int64_t pp_worker_deadline(const struct pp_worker *worker);
+/* Why the call `id` is asked to stop, enum pp_soft; any thread, also a signal handler. */
+unsigned pp_worker_stopping(const struct pp_worker *worker, uint64_t id);
+
+/* Tells the host, from the handler of PP_SIGNAL_DUMP, that the stack it asked for is written:
+ * the handler is to run behind the one that writes. 0 or a negative errno. */
+int pp_worker_watch_dumps(struct pp_worker *worker);
+/* Gives the calling thread a stack for its signal handlers, freed when it ends. Without memory
+ * for one it has none. */
+void pp_worker_guard_thread(void);
 
 #endif

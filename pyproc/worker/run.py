@@ -8,11 +8,20 @@ where C asks when a call is not common.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # signal itself imports enum
-import faulthandler
 import sys
 
 from pyproc import _worker, errors
-from pyproc.worker import checks, failure, leave, load, logs, registry, template
+from pyproc.worker import (
+    checks,
+    context,
+    crash,
+    failure,
+    leave,
+    load,
+    logs,
+    registry,
+    template,
+)
 from pyproc.worker.failure import Refusal
 
 TYPE_CHECKING = False
@@ -82,6 +91,10 @@ class Handlers:
         text = f"the chunk has {found} items, its call says {said}"
         raise _codec_refusal(errors.CodecError(text, "items"))
 
+    def stopped(self) -> NoReturn:
+        """A chunk was asked to stop between two items."""
+        raise errors.TaskKilled("the caller wants the call to stop")
+
     def failure(self, raised: BaseException) -> failure.Described:
         """A failed call."""
         return failure.describe(raised)
@@ -104,6 +117,7 @@ def main() -> NoReturn:
     except OSError as error:
         _say(f"this program is started by a pool, which gives it descriptors 3 to 7 ({error})")
     else:
+        crash.guard_threads()
         _arm(worker)
         code = _live(worker, role == "template", preload)
     leave.leave(code)
@@ -111,8 +125,9 @@ def main() -> NoReturn:
 
 
 def _arm(worker: _worker.Worker) -> None:
-    """Has fatal signals leave their stacks; again after a fork, which brings another file."""
-    faulthandler.enable(worker.crash_fd(), all_threads=True)
+    """Ready for signals of the host; again after a fork, which brings other files and pages."""
+    crash.arm(worker)
+    context.arm(worker)
 
 
 def _live(worker: _worker.Worker, is_template: bool, preload: list[str]) -> int:

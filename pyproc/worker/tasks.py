@@ -11,6 +11,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 _runner: asyncio.Runner | None = None
+_task: asyncio.Task[Any] | None = None
+_stopped: BaseException | None = None
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -18,14 +20,33 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     global _runner
     if _runner is None:
         _runner = asyncio.Runner()
-    return _runner.run(_alone(coroutine))
+    try:
+        return _runner.run(_alone(coroutine))
+    except asyncio.CancelledError:
+        if _stopped is not None:
+            raise _stopped from None
+        raise
+
+
+def stop(why: BaseException) -> bool:
+    """Cancels the running coroutine, which then ends with `why`; False when none runs. For a
+    signal handler of the main thread."""
+    global _stopped
+    if _task is None:
+        return False
+    _stopped = why
+    _task.get_loop().call_soon_threadsafe(_task.cancel)
+    return True
 
 
 async def _alone(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    global _task, _stopped
     before = asyncio.all_tasks()
+    _task, _stopped = asyncio.current_task(), None
     try:
         return await coroutine
     finally:
+        _task = None
         left = asyncio.all_tasks() - before
         for task in left:
             task.cancel()

@@ -1,0 +1,122 @@
+/* stop.c - ends a worker: asks the call to stop, asks for a stack, kills.
+ *
+ * A stack is worth a few milliseconds of a worker that is doomed anyway, never more: one that
+ * is stopped, blocks the signal or hangs in the kernel is killed without.
+ */
+#include "supervisor/worker.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* How long a kill may be put off for a stack. */
+#define DUMP_TIME (10 * PP_MS)
+
+static bool send(const struct pp_worker *worker, int number)
+{
+    return worker->pidfd >= 0 &&
+           syscall(SYS_pidfd_send_signal, worker->pidfd, number, NULL, 0U) == 0;
+}
+
+void pp_worker_soften(struct pp_worker *worker, uint64_t call, enum pp_soft why)
+{
+    atomic_store(&worker->control->soft, (uint32_t)why);
+    atomic_store(&worker->control->cancelled, call);
+    (void)send(worker, PP_SIGNAL_STOP);
+}
+
+/* Whether where it stands explains this end: it was running something that somebody stopped. */
+static bool has_a_story(const struct pp_worker *worker)
+{
+    static const char *const causes[] = {"timeout", "cancel",  "memory",       "cpu",
+                                         "output",  "stopped", "start timeout"};
+    const char *cause = atomic_load(&worker->cause);
+    int state = atomic_load(&worker->state);
+
+    if (state != PP_WORKER_BUSY && state != PP_WORKER_IMPORTING)
+        return false;
+    for (size_t i = 0; i < sizeof causes / sizeof *causes; i++)
+        if (strcmp(cause, causes[i]) == 0)
+            return true;
+    return false;
+}
+
+/* The value behind `name` in /proc/<pid>/status, see proc(5). */
+static const char *find_field(const char *text, const char *name)
+{
+    const char *at = strstr(text, name);
+
+    return at ? at + strlen(name) : "";
+}
+
+/* Why a living process did not write what it was asked for. */
+static const char *why_silent(const struct pp_worker *worker)
+{
+    char path[32], text[2048];
+    PP_AUTO_FD fd = -1;
+    ssize_t n = -1;
+    char state;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)atomic_load(&worker->pid));
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0)
+        n = read(fd, text, sizeof text - 1);
+    text[n > 0 ? n : 0] = '\0';
+    state = *find_field(text, "\nState:\t");
+    if (state == 'T' || state == 't')
+        return "the process was stopped";
+    if (state == 'D')
+        return "the process hung in the kernel";
+    if (strtoull(find_field(text, "\nSigBlk:\t"), NULL, 16) & (1ULL << (PP_SIGNAL_DUMP - 1)))
+        return "the process blocks the signal that asks for one";
+    if (!(strtoull(find_field(text, "\nSigCgt:\t"), NULL, 16) & (1ULL << (PP_SIGNAL_DUMP - 1))))
+        return "the process has no handler for the signal that asks for one";
+    return "the process did not write one within 10 ms";
+}
+
+/* True when the kill has to wait. */
+static bool awaits_stack(struct pp_worker *worker)
+{
+    if (!worker->dump_asked) {
+        worker->dump_asked = true;
+        if (!has_a_story(worker) || !send(worker, PP_SIGNAL_DUMP))
+            return false;
+        worker->dump_until = pp_after(pp_now(), DUMP_TIME);
+        return true;
+    }
+    if (worker->dump_until == PP_NEVER)
+        return false;
+    if (atomic_load(&worker->status->dumped) == 0) {
+        if (pp_now() < worker->dump_until)
+            return true;
+        worker->no_stack = why_silent(worker);
+    }
+    worker->dump_until = PP_NEVER;
+    return false;
+}
+
+void pp_worker_kill(struct pp_worker *worker)
+{
+    if (worker->killed || atomic_load(&worker->state) == PP_WORKER_DEAD || awaits_stack(worker))
+        return;
+    worker->killed = true;
+    /* Whoever waits for an answer sees the end even when a grandchild holds the other
+     * end; bytes that wait already are read first (unix(7)). */
+    pp_channel_shutdown(&worker->channel);
+    (void)send(worker, SIGKILL);
+    /* The keeper ends the rest of the tree, and the worker itself when it is still
+     * being launched. A full socket is no reason to forget: try again. */
+    if (worker->supervisor->keeper &&
+        pp_keeper_kill(worker->supervisor->keeper, worker->id) == -EAGAIN) {
+        worker->killed = false;
+        atomic_store(&worker->supervisor->doomed, true);
+    }
+}

@@ -1,0 +1,79 @@
+"""`pyproc.current()`: the running call, and the way in which the host asks it to stop."""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # signal itself imports enum
+import sys
+
+from pyproc import _worker, errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_NEVER = 2**63 - 1
+_SOFT_TIMEOUT = 1
+
+_worker_object: _worker.Worker | None = None
+
+
+class Current:
+    """The call that this worker runs, for the function that is called. Main thread or any.
+
+    call_id: the number that errors and log records carry. function: the name it was called by.
+    """
+
+    def __init__(self, worker: _worker.Worker, call_id: int) -> None:
+        self._worker = worker
+        self.call_id = call_id
+        self.function: str = worker.function()
+        ends = worker.deadline()
+        #: Moment of `time.monotonic()` at which the call is stopped, or None.
+        self.deadline: float | None = None if ends == _NEVER else ends / 1e9
+
+    def remaining(self) -> float | None:
+        """Seconds left before the deadline, 0 at least; None without one."""
+        import time
+
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    def cancelled(self) -> bool:
+        """Whether the host has asked the call to stop; reads memory, so it may be polled."""
+        return self._worker.call() == self.call_id and self._worker.stopping() != 0
+
+    def __repr__(self) -> str:
+        return f"<pyproc.current() call_id={self.call_id} function={self.function!r}>"
+
+
+def current() -> Current:
+    """The running call. Raises pyproc.Error outside of a worker, and while no call runs."""
+    if _worker_object is None:
+        raise errors.Error("pyproc.current() is for functions that run in a worker of a pool")
+    call_id = _worker_object.call()
+    if call_id == 0:
+        raise errors.Error("pyproc.current(): no call runs just now in this worker")
+    return Current(_worker_object, call_id)
+
+
+def arm(worker: _worker.Worker) -> None:
+    """Has the host's request to stop raise in the running function."""
+    global _worker_object
+    _worker_object = worker
+    _signal.signal(_worker.SIGNAL_STOP, _on_stop)
+
+
+def _on_stop(_number: int, _frame: Any) -> None:
+    worker = _worker_object
+    why = worker.stopping() if worker is not None else 0
+    if why == 0:
+        return  # it comes late: the call that was meant has ended
+    tasks = sys.modules.get("pyproc.worker.tasks")
+    if tasks is not None and tasks.stop(_stopped(why)):
+        return
+    raise _stopped(why)
+
+
+def _stopped(why: int) -> errors.Error:
+    if why == _SOFT_TIMEOUT:
+        return errors.TaskTimeout("the call ran longer than its time limit", stage="run")
+    return errors.TaskKilled("the caller wants the call to stop")
