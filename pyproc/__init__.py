@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from pyproc.config import Limits as Limits
     from pyproc.config import Timeouts as Timeouts
     from pyproc.errors import CodecError as CodecError
+    from pyproc.errors import CPUTimeExceeded as CPUTimeExceeded
     from pyproc.errors import Error as Error
+    from pyproc.errors import MemoryLimitExceeded as MemoryLimitExceeded
     from pyproc.errors import PoolClosed as PoolClosed
     from pyproc.errors import ProtocolError as ProtocolError
     from pyproc.errors import QueueFull as QueueFull
@@ -45,8 +47,10 @@ _HOMES = {
     "current": "worker.context",
     "expose": "worker.registry",
     "run_worker": "worker.registry",
+    "CPUTimeExceeded": "errors",
     "CodecError": "errors",
     "Error": "errors",
+    "MemoryLimitExceeded": "errors",
     "PoolClosed": "errors",
     "ProtocolError": "errors",
     "QueueFull": "errors",

@@ -99,6 +99,11 @@ def _killed(fields: Mapping[str, Any]) -> Exception:
     advice = ""
     if fields.get("signal") == 9 and fields.get("cause") in (None, "signal"):
         advice = "if nobody did it by hand, the kernel may have been out of memory (see dmesg)"
+    elif fields.get("cause") == "oom":
+        advice = (
+            "the kernel has counted a kill for want of memory: very likely this one (see dmesg); "
+            "Limits(memory=) stops a call before"
+        )
     return errors.WorkerKilled(_sentence(head, fields, advice), **_facts(fields))
 
 
@@ -125,6 +130,33 @@ def _task_killed(fields: Mapping[str, Any]) -> Exception:
     name = fields.get("function") or "the call"
     head = f"{name!r} was stopped on request"
     return errors.TaskKilled(_sentence(head, fields), **_facts(fields))
+
+
+def _memory(fields: Mapping[str, Any]) -> Exception:
+    name = fields.get("function") or "the call"
+    peak = f", it held {_mib(fields['peak'])}" if fields.get("peak") else ""
+    head = (
+        f"{name!r} wanted more memory than its limit of {_mib(fields.get('limit'))}{peak} "
+        f"(found by: {fields.get('how')})"
+    )
+    advice = "see Limits(memory=) and pool.options(memory=)"
+    facts = _facts(fields) | {key: fields.get(key) for key in ("limit", "peak", "how")}
+    return errors.MemoryLimitExceeded(_sentence(head, fields, advice), **facts)
+
+
+def _mib(size: object) -> str:
+    return f"{size / 2**20:.0f} MiB" if isinstance(size, int) else "?"
+
+
+def _cpu(fields: Mapping[str, Any]) -> Exception:
+    name = fields.get("function") or "the call"
+    head = (
+        f"{name!r} used {fields.get('used', 0):.2f} s of processor time, its limit is "
+        f"{fields.get('limit', 0):g} s; it was stopped"
+    )
+    advice = "see Limits(cpu_time=) and pool.options(cpu_time=)"
+    facts = _facts(fields) | {key: fields.get(key) for key in ("limit", "used")}
+    return errors.CPUTimeExceeded(_sentence(head, fields, advice), **facts)
 
 
 def _protocol(fields: Mapping[str, Any]) -> Exception:
@@ -183,4 +215,6 @@ _MAKERS: dict[int, Callable[[Mapping[str, Any]], Exception]] = {
     errors.END_TOO_LARGE: _too_large,
     errors.END_NESTED: _nested,
     errors.END_INTERRUPTED: _interrupted,
+    errors.END_MEMORY: _memory,
+    errors.END_CPU: _cpu,
 }

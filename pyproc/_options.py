@@ -104,7 +104,12 @@ def priority_step(seconds: float) -> float:
     return seconds
 
 
-def rare(priority: int, deadline: float | None) -> dict[str, Any] | None:
+def rare(
+    priority: int,
+    deadline: float | None,
+    memory: int | str | None,
+    cpu_time: float | None,
+) -> dict[str, Any] | None:
     """A call's options that few calls have; None: it has none."""
     if isinstance(priority, bool) or not isinstance(priority, int):
         raise TypeError(f"priority={priority!r}: an int is needed")
@@ -116,6 +121,11 @@ def rare(priority: int, deadline: float | None) -> dict[str, Any] | None:
         options["priority"] = priority
     if deadline is not None:
         options["deadline"] = deadline
+    if memory is not None:
+        options["memory"] = config.memory_size(memory, "memory")
+    if cpu_time is not None:
+        config.check_seconds(cpu_time, "cpu_time")
+        options["cpu_time"] = cpu_time
     return options or None
 
 

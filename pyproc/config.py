@@ -33,6 +33,14 @@ def parse_size(value: object, name: str) -> int:
     return value
 
 
+def memory_size(value: object, name: str) -> int:
+    """Bytes of a memory limit: less than 1 MiB is surely a slip."""
+    size = parse_size(value, name)
+    if size < 2**20:
+        raise ValueError(f"{name}={value!r}: at least 1MiB is needed")
+    return size
+
+
 def check_seconds(value: object, name: str) -> None:
     """Refuses what is neither None nor a number of seconds above 0."""
     if value is None:
@@ -55,12 +63,17 @@ def check_deadline(value: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What each worker may use, by setrlimit(2) with hard = soft; None leaves the host's limit.
+    """What each worker and each call may use; None: no limit of ours.
 
+    memory: bytes that a worker and all that it starts may hold beyond what it held before its
+    first call; looked after while calls run, MemoryLimitExceeded. cpu_time: seconds of processor
+    time that one call may use, CPUTimeExceeded. The others are set by setrlimit(2), hard = soft:
     address_space, file_size, stack, core: bytes. open_files: descriptors. result_size: bytes of
     one result. nice: 0 to 19, added to the host's.
     """
 
+    memory: int | str | None = None
+    cpu_time: float | None = None
     address_space: int | str | None = None
     core: int | str = 0
     file_size: int | str | None = None
@@ -72,11 +85,15 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "nice":
+            if field.name == "cpu_time":
+                check_seconds(value, "Limits.cpu_time")
+            elif field.name == "nice":
                 if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 19:
                     raise ValueError(f"Limits(nice={value!r}): nice is an int from 0 to 19")
             elif value is not None:
                 parse_size(value, f"Limits.{field.name}")
+        if self.memory is not None:
+            memory_size(self.memory, "Limits.memory")
         if self.open_files is not None and self.open_files < 16:
             raise ValueError("Limits(open_files): an interpreter needs at least 16 descriptors")
         if self.file_size is not None and parse_size(self.file_size, "") < 64 * 1024:
@@ -84,7 +101,7 @@ class Limits:
                 "Limits(file_size): at least 64KiB; the fault handler writes its report in a file"
             )
 
-    def as_core(self) -> dict[str, int]:
+    def as_core(self) -> dict[str, int | float]:
         """The core's numbers."""
 
         def size(name: str) -> int:
@@ -92,6 +109,8 @@ class Limits:
             return UNLIMITED if value is None else parse_size(value, name)
 
         return {
+            "limit_memory": 0 if self.memory is None else memory_size(self.memory, "Limits.memory"),
+            **({} if self.cpu_time is None else {"limit_cpu": self.cpu_time}),
             "limit_address_space": size("address_space"),
             "limit_core": size("core"),
             "limit_file_size": size("file_size"),

@@ -35,7 +35,9 @@ RELATION_ROOT, RELATION_CAUSE, RELATION_CONTEXT, RELATION_MEMBER = range(4)
     END_TOO_LARGE,
     END_NESTED,
     END_INTERRUPTED,
-) = range(2, 15)
+    END_MEMORY,
+    END_CPU,
+) = range(2, 17)
 
 
 class Error(Exception):
@@ -114,6 +116,25 @@ class TaskTimeout(_Facts, TimeoutError):
 
 class TaskKilled(_Facts):
     """The call was stopped because the caller asked for it."""
+
+
+class MemoryLimitExceeded(_Facts, MemoryError):
+    """The call wanted more memory than `Limits(memory=)` or `options(memory=)` allows."""
+
+    #: Bytes allowed beyond what the worker held before its first call.
+    limit: int | None = None
+    #: Bytes held when it was stopped; None when the kernel refused them.
+    peak: int | None = None
+    #: "watchdog": the worker was killed. "rlimit": the kernel refused one large piece.
+    how: str | None = None
+
+
+class CPUTimeExceeded(_Facts):
+    """The call used more processor time than `Limits(cpu_time=)` allows; its worker was killed."""
+
+    #: Seconds.
+    limit: float | None = None
+    used: float | None = None
 
 
 class ProtocolError(_Facts):

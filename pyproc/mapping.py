@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_type_hints
 from pyproc.codec import convert, decode_many, encode_items
 from pyproc.errors import (
     CodecError,
+    CPUTimeExceeded,
     ItemFailure,
+    MemoryLimitExceeded,
     ProtocolError,
     ResultTooLarge,
     TaskKilled,
@@ -33,7 +35,14 @@ if TYPE_CHECKING:
 CHUNK_SECONDS = 0.010  # an auto chunk should take about this long
 CHUNK_MAX = 4096
 #: Ends that concern the item a worker was at; every other end concerns the whole chunk.
-_ONE_ITEM = (WorkerDied, TaskKilled, ProtocolError, ResultTooLarge)
+_ONE_ITEM = (
+    WorkerDied,
+    TaskKilled,
+    ProtocolError,
+    ResultTooLarge,
+    MemoryLimitExceeded,
+    CPUTimeExceeded,
+)
 
 
 @dataclass(frozen=True)

@@ -254,6 +254,8 @@ class Pool(Calls):
         queue_timeout: float | Literal[False] | None = False,
         deadline: float | None = None,
         priority: int = 0,
+        memory: int | str | None = None,
+        cpu_time: float | None = None,
         result_type: object = None,
     ) -> Calls:
         """The same calls with other options.
@@ -262,13 +264,20 @@ class Pool(Calls):
         moment of `time.monotonic()` by which it has ended, waiting and running together; the
         earliest limit counts. priority, -100 to 100: higher is served first, and each step
         outweighs one second of waiting (Pool(priority_step=)), so that nothing waits for ever.
-        result_type: a type that msgspec turns the result into, on the host.
+        memory, cpu_time: as in Limits, for these calls. result_type: a type that msgspec turns the
+        result into, on the host.
         """
         if timeout is not False:
             config.check_seconds(timeout, "timeout")
         if queue_timeout is not False:
             config.check_seconds(queue_timeout, "queue_timeout")
-        return Calls(self, timeout, queue_timeout, result_type, _options.rare(priority, deadline))
+        return Calls(
+            self,
+            timeout,
+            queue_timeout,
+            result_type,
+            _options.rare(priority, deadline, memory, cpu_time),
+        )
 
     def stats(self) -> dict[str, int]:
         """Counters since the pool was opened, and how many workers and calls there are now."""

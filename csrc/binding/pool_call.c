@@ -52,6 +52,15 @@ static int convert_rare(PyObject *dict, struct pyproc_request *request)
         if (PyErr_Occurred())
             return -1;
     }
+    value = PyDict_GetItemString(dict, "memory");
+    if (value) {
+        request->memory_limit = PyLong_AsUnsignedLongLong(value);
+        if (PyErr_Occurred())
+            return -1;
+    }
+    value = PyDict_GetItemString(dict, "cpu_time");
+    if (value && pp_span(value, &request->cpu_limit) < 0)
+        return -1;
     value = PyDict_GetItemString(dict, "deadline");
     return value ? convert_deadline(value, &request->deadline) : 0;
 }

@@ -146,12 +146,30 @@ static PyObject *summary(const struct pyproc_reply *reply)
     return text;
 }
 
+/* Bytes and a word, or seconds. */
+static int put_limit(PyObject *fields, const struct pyproc_reply *reply)
+{
+    if (reply->end == PYPROC_END_CPU)
+        return put(fields, "limit", PyFloat_FromDouble((double)reply->limit / 1e9)) < 0
+                   ? -1
+                   : put(fields, "used", PyFloat_FromDouble((double)reply->used / 1e9));
+    if (reply->end != PYPROC_END_MEMORY)
+        return 0;
+    if (reply->used && put(fields, "peak", PyLong_FromUnsignedLongLong(reply->used)) < 0)
+        return -1;
+    if (put(fields, "limit", PyLong_FromUnsignedLongLong(reply->limit)) < 0)
+        return -1;
+    return put(fields, "how", text_or_none(reply->how));
+}
+
 static int fill(PyObject *fields, const struct pyproc_reply *reply, PyObject *function)
 {
     if (put(fields, "call_id", PyLong_FromUnsignedLongLong(reply->call_id)) < 0 ||
         put(fields, "text", summary(reply)) < 0)
         return -1;
     if (function && PyDict_SetItemString(fields, "function", function) < 0)
+        return -1;
+    if (put_limit(fields, reply) < 0)
         return -1;
     return reply->death ? put_death(fields, reply->death) : 0;
 }

@@ -197,6 +197,9 @@ __attribute__((nonnull)) void pp_reply_copy(struct pyproc_reply *to,
     pp_reply_value(to, from->codec, from->payload, from->size, from->count);
     pp_reply_end(to, from->end, from->text);
     to->call_id = from->call_id;
+    to->limit = from->limit;
+    to->used = from->used;
+    to->how = from->how;
     if (from->failure)
         copy_failure(to, from->failure);
     if (from->death)

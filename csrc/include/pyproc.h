@@ -62,6 +62,8 @@ enum pyproc_end {
     PYPROC_END_TOO_LARGE = 12,   /* the request or the answer is over the frame limit */
     PYPROC_END_NESTED = 13,      /* would wait for a worker that this very thread holds */
     PYPROC_END_INTERRUPTED = 14, /* the caller's `interrupted` said so */
+    PYPROC_END_MEMORY = 15,      /* more memory than the limit; `limit`, `used`, `how` */
+    PYPROC_END_CPU = 16,         /* more processor time than the limit; likewise */
 };
 
 /* Numbers of proto/pyproc.proto (FailureKind, Relation). */
@@ -109,6 +111,8 @@ struct pyproc_reply {
     const struct pyproc_failure *failure; /* FAILURE, and START when the app said why */
     const struct pyproc_death *death;     /* where a worker died, else NULL */
     const char *text;                     /* one sentence about the end, or NULL */
+    uint64_t limit, used;                 /* MEMORY: bytes; CPU: ns; 0: not known */
+    const char *how;                      /* MEMORY: a fixed word: watchdog, rlimit */
     void *storage;                        /* private */
     uint8_t small[256];                   /* private: short payloads cost no allocation */
 };
@@ -156,6 +160,8 @@ struct pyproc_config {
     /* rlimits, hard and soft; PYPROC_UNLIMITED: as the host has them. core is 0 by default. */
     uint64_t limit_address_space, limit_core, limit_file_size, limit_open_files, limit_stack;
     int nice;
+    uint64_t limit_memory; /* bytes beyond what a worker holds when it becomes ready; 0: none */
+    int64_t limit_cpu;     /* ns of processor time a call; 0: none */
 
     struct pyproc_queue *events; /* where output and log records go; NULL: dropped */
     int drop_output;             /* 1: only log records go there */
@@ -200,6 +206,8 @@ struct pyproc_request {
     size_t n_keywords;
     uint32_t items;        /* not 0: a chunk of that many single-argument calls */
     int64_t run_timeout;   /* ns; 0: the pool's */
+    uint64_t memory_limit; /* bytes; 0: the pool's */
+    int64_t cpu_limit;     /* ns; 0: the pool's */
     int64_t queue_timeout; /* ns; 0: the pool's */
     int64_t deadline;      /* CLOCK_MONOTONIC, ns: for waiting and running together; 0: none */
     int wait_for_room;     /* submit: 0 answers QUEUE_FULL at once */

@@ -88,6 +88,7 @@ static const char *take(struct pyproc_pool *pool, struct pp_slot *slot, struct b
             return foreign;
         pp_reply_failure(&running->item->reply, &message->failure);
         pp_soft_end(slot->soft, &running->item->reply);
+        pp_limits_end(pool, &running->item->reply);
     } else if (message->kind == PP_MESSAGE_CHUNK_PART) {
         if (!running || message->chunk_part.id != running->wire_id)
             return foreign;

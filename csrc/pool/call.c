@@ -89,6 +89,8 @@ int pp_call_new(struct pyproc_pool *pool, const struct pyproc_request *request,
     pp_list_init(&call->offered);
     call->heap_index = SIZE_MAX;
     call->queue_deadline = PP_NEVER;
+    call->memory_limit = request->memory_limit;
+    call->cpu_limit = request->cpu_limit;
     call->deadline = request->deadline ? request->deadline : PP_NEVER;
     call->run_timeout = request->run_timeout ? request->run_timeout : pool->task_timeout;
     call->queue = pyproc_queue_ref(queue);
@@ -228,6 +230,8 @@ void pp_count_end(struct pyproc_pool *pool, enum pyproc_end end)
     case PYPROC_END_CRASHED:
     case PYPROC_END_EXITED:
     case PYPROC_END_KILLED:
+    case PYPROC_END_MEMORY:
+    case PYPROC_END_CPU:
     case PYPROC_END_PROTOCOL:
         pp_count(&m->calls_crashed);
         break;

@@ -38,6 +38,8 @@ static void expire(struct pyproc_pool *pool, struct pp_call *call, struct pp_don
 
 static void offer(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_call *call)
 {
+    pool->watches = pool->watches || call->memory_limit || call->cpu_limit;
+    pp_limits_started(pool);
     pp_pool_unwait(pool, &call->want);
     pp_call_expires_not(pool, call);
     call->state = PP_CALL_OFFERED;

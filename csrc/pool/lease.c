@@ -257,6 +257,18 @@ static int put_call(struct pp_slot *slot, const struct pyproc_request *request, 
     return pp_channel_put(&worker->channel, &message);
 }
 
+/* Limits of this call alone. */
+static void limit(struct pyproc_pool *pool, struct pp_slot *slot,
+                  const struct pyproc_request *request)
+{
+    (void)pthread_mutex_lock(&pool->lock);
+    slot->memory_limit = request->memory_limit;
+    slot->cpu_limit = request->cpu_limit;
+    pool->watches = true;
+    pp_limits_started(pool);
+    (void)pthread_mutex_unlock(&pool->lock);
+}
+
 static void exchange(struct pyproc_pool *pool, struct pp_slot *slot,
                      const struct pyproc_request *request, const struct pyproc_wait *wait,
                      struct pyproc_reply *reply)
@@ -273,6 +285,8 @@ static void exchange(struct pyproc_pool *pool, struct pp_slot *slot,
         return;
     }
     r = put_call(slot, request, id, deadline);
+    if (request->memory_limit || request->cpu_limit)
+        limit(pool, slot, request);
     if (r < 0) {
         pp_reply_end(reply, PYPROC_END_TOO_LARGE,
                      r == -EMSGSIZE ? "the arguments are larger than max_frame"
@@ -313,6 +327,7 @@ static bool attempt(struct pyproc_pool *pool, const struct pyproc_request *reque
     pp_count(&pool->metrics.calls_admitted);
     exchange(pool, slot, request, wait, reply);
     again = !last && untouched(slot, reply);
+    pp_limits_end(pool, reply);
     release(pool, slot, reply);
     if (again) {
         pp_count(&pool->metrics.calls_requeued);

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/futex.h"
+#include "supervisor/usage.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -53,7 +54,7 @@ void pp_pool_active(struct pyproc_pool *pool, int change)
 
 void pp_pool_lease(struct pyproc_pool *pool, struct pp_slot *slot, pthread_t lessee)
 {
-    (void)pool;
+    pp_limits_started(pool);
     pp_list_remove(&slot->idle);
     slot->owner = PP_OWNER_LEASED;
     slot->lessee = lessee;
@@ -85,6 +86,8 @@ void pp_pool_give_back(struct pyproc_pool *pool, struct pp_slot *slot)
     slot->owner = PP_OWNER_NONE;
     slot->deadline = PP_NEVER;
     slot->soft = PP_SOFT_NONE;
+    slot->memory_limit = 0;
+    slot->cpu_limit = 0;
     if (atomic_load(&worker->cause) || atomic_load(&worker->state) == PP_WORKER_DEAD) {
         pp_loop_wake(pool->loop); /* it only waited for its last owner */
         return;
@@ -197,6 +200,11 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
     pp_list_init(&pool->idle);
     pool->line.step = config->priority_step;
     pool->grace = config->grace;
+    pool->memory_limit = config->limit_memory;
+    pool->cpu_limit = config->limit_cpu;
+    pool->watches = config->limit_memory != 0 || config->limit_cpu != 0;
+    pool->watch_at = PP_NEVER;
+    pool->watch_pause = PP_MS;
     pool->armed = pool->recall_at = pool->close_at = pool->dumps_at = PP_NEVER;
     pool->supervisor = (struct pp_supervisor){.calls = &pp_pool_supervisor_calls,
                                               .token = pool,
@@ -233,6 +241,7 @@ static int start(struct pyproc_pool *pool, const struct pyproc_config *config)
     if (r < 0)
         return r;
     pool->supervisor.loop = pool->loop;
+    pool->supervisor.oom_kills = pp_usage_oom_kills();
     return pp_loop_start(pool->loop);
 }
 

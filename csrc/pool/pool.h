@@ -37,16 +37,20 @@ enum pp_owner {
 /* A place in the pool, and the worker in it. */
 struct pp_slot {
     struct pp_worker worker;
-    struct pp_list link; /* in pool->slots; lock */
-    struct pp_list idle; /* in pool->idle; lock */
-    enum pp_owner owner; /* lock */
-    pthread_t lessee;    /* lock; while leased */
-    int64_t deadline;    /* of the running call; lock */
-    enum pp_soft soft;   /* the running call was asked to stop; lock */
-    bool was_ready;      /* loop */
-    bool retired;        /* loop: told to leave */
-    bool buried;         /* loop: the dead callback has run */
-    bool ending;         /* loop: its channel is at the end; the report is awaited */
+    struct pp_list link;   /* in pool->slots; lock */
+    struct pp_list idle;   /* in pool->idle; lock */
+    enum pp_owner owner;   /* lock */
+    pthread_t lessee;      /* lock; while leased */
+    int64_t deadline;      /* of the running call; lock */
+    uint64_t memory_limit; /* of the leased call, 0: the pool's; lock */
+    int64_t cpu_limit;     /* likewise */
+    uint64_t cpu_call;     /* the call that cpu_base is of; loop */
+    int64_t cpu_base;      /* ns that its worker had spent before it; loop */
+    enum pp_soft soft;     /* the running call was asked to stop; lock */
+    bool was_ready;        /* loop */
+    bool retired;          /* loop: told to leave */
+    bool buried;           /* loop: the dead callback has run */
+    bool ending;           /* loop: its channel is at the end; the report is awaited */
 
     /* Loop, while it owns the slot. */
     struct pp_list inflight; /* calls written to it, oldest first */
@@ -100,6 +104,8 @@ struct pp_call {
     int64_t queue_deadline; /* PP_NEVER: none */
     size_t heap_index;      /* in pool->expiry; lock; SIZE_MAX: not in it */
     int64_t run_timeout;    /* PP_NEVER: none */
+    uint64_t memory_limit;  /* 0: the pool's */
+    int64_t cpu_limit;      /* 0: the pool's */
     int64_t deadline;       /* PP_NEVER: none; for waiting and running together */
     unsigned requeued;
     bool cancelled;                 /* lock: end it, however */
@@ -122,6 +128,8 @@ struct pyproc_pool {
     struct pp_supervisor supervisor;     /* loop */
     struct pp_metrics metrics;           /* atomics */
     int64_t queue_timeout, task_timeout; /* never change; PP_NEVER: none */
+    uint64_t memory_limit;               /* bytes; never changes; 0: none */
+    int64_t cpu_limit;                   /* ns; never changes; 0: none */
     int64_t grace;                       /* never changes; 0: calls are not asked to stop */
     size_t max_queue, max_queue_bytes, max_result; /* never change */
     _Atomic uint64_t next_id;
@@ -149,6 +157,9 @@ struct pyproc_pool {
     size_t n_functions;
     unsigned room_waiters; /* threads in submit that wait for room */
     int32_t keeper_pid;
+    bool watches;        /* some call has a limit of memory or processor time */
+    int64_t watch_at;    /* when to look; PP_NEVER: nothing runs */
+    int64_t watch_pause; /* ns between looks */
 
     _Atomic uint32_t drained; /* futex: changes when `active` falls to 0, and at each close step */
     _Atomic uint32_t room;    /* futex: changes when room was made in the queue */
@@ -270,6 +281,16 @@ struct pp_census {
     unsigned live, starting, idle, busy;
 };
 struct pp_census pp_pool_census(const struct pyproc_pool *pool);
+
+/* limits.c: limits of memory and processor time. Lock held unless said. */
+/* Loop: what the worker holds before its first call; its net. */
+void pp_limits_ready(struct pyproc_pool *pool, struct pp_slot *slot);
+/* A call starts: the loop has to look from now on. Cheap while it does. */
+void pp_limits_started(struct pyproc_pool *pool);
+/* Loop. */
+void pp_limits_due(struct pyproc_pool *pool, int64_t now);
+/* A failure for want of memory is the limit's doing. No lock. */
+void pp_limits_end(const struct pyproc_pool *pool, struct pyproc_reply *reply);
 
 /* pool.c: frees everything; the loop thread has ended or never started. */
 void pp_pool_destroy(struct pyproc_pool *pool);

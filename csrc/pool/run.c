@@ -71,6 +71,7 @@ static bool was_victim(const struct pp_worker *worker)
     const char *cause = worker->death.cause;
 
     return !worker->start && (strcmp(cause, "keeper") == 0 || strcmp(cause, "template") == 0 ||
+                              strcmp(cause, "oom") == 0 ||
                               (strcmp(cause, "signal") == 0 && worker->death.signal == SIGKILL));
 }
 
@@ -253,6 +254,7 @@ static void on_ready(void *token, struct pp_worker *worker)
     }
     (void)pthread_mutex_lock(&pool->lock);
     slot->was_ready = true;
+    pp_limits_ready(pool, slot);
     pool->start_failures = 0;
     pool->next_start = 0;
     pp_pool_give_back(pool, slot);
@@ -470,7 +472,7 @@ static void arm(struct pyproc_pool *pool)
     int64_t at = earlier(earlier(pool->recall_at, pool->close_at), pool->dumps_at);
     struct pp_list *link, *after;
 
-    at = earlier(at, pp_pool_templates_next(pool));
+    at = earlier(at, earlier(pool->watch_at, pp_pool_templates_next(pool)));
     if (pool->n_expiry > 0)
         at = earlier(at, pool->expiry[0]->queue_deadline);
     if (pool->next_start > pp_now() && missing(pool) > 0)
@@ -500,6 +502,7 @@ static void locked_turn(struct pyproc_pool *pool, struct pp_done *done)
 
     check_deadlines(pool, now, done);
     pp_pool_templates_due(pool, now);
+    pp_limits_due(pool, now);
     if (pool->recall_at <= now) {
         pool->recall_at = PP_NEVER;
         pp_recall_all(pool, done);

@@ -5,10 +5,12 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/futex.h"
+#include "supervisor/usage.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,12 +63,25 @@ static const char *missing_stack(const struct pp_worker *worker)
     return "how the process ended is not known";
 }
 
+/* Whether the kernel has killed somebody for want of memory since we looked last. Machine-wide,
+ * so it is a likely reason, not a sure one. */
+static bool kernel_was_short(struct pp_supervisor *supervisor)
+{
+    uint64_t kills = pp_usage_oom_kills();
+    bool more = kills > supervisor->oom_kills;
+
+    supervisor->oom_kills = kills;
+    return more;
+}
+
 static const char *word_for(const struct pp_worker *worker)
 {
     const char *cause = atomic_load(&worker->cause);
 
     if (cause)
         return cause;
+    if (worker->death.signal == SIGKILL && kernel_was_short(worker->supervisor))
+        return "oom";
     if (worker->death.signal)
         return "signal";
     return worker->death.exit_code >= 0 ? "exit" : "keeper";
@@ -114,6 +129,10 @@ enum pyproc_end pp_worker_end(const struct pp_worker *worker)
         return PYPROC_END_RUN_TIMEOUT;
     if (strcmp(cause, "cancel") == 0)
         return PYPROC_END_TASK_KILLED;
+    if (strcmp(cause, "memory") == 0)
+        return PYPROC_END_MEMORY;
+    if (strcmp(cause, "cpu") == 0)
+        return PYPROC_END_CPU;
     if (strcmp(cause, "protocol") == 0)
         return PYPROC_END_PROTOCOL;
     if (strcmp(cause, "closed") == 0)
@@ -130,4 +149,7 @@ void pp_worker_obituary(const struct pp_worker *worker, struct pyproc_reply *rep
 {
     pp_reply_end(reply, pp_worker_end(worker), NULL);
     pp_reply_death(reply, &worker->death);
+    reply->limit = worker->limit;
+    reply->used = worker->used;
+    reply->how = reply->end == PYPROC_END_MEMORY ? "watchdog" : NULL;
 }

@@ -69,6 +69,8 @@ struct pp_worker {
     bool killed;                /* the kill has been sent */
     bool dump_asked;            /* a stack was asked for before the kill */
     int64_t dump_until;         /* how long it is waited for; PP_NEVER: it is not */
+    uint64_t base_memory;       /* held when it became ready */
+    uint64_t limit, used;       /* of the limit that it was doomed for */
     const char *no_stack;       /* why none came; NULL: none was asked for, or it came */
     int64_t start_deadline;
     int64_t fork_deadline; /* when the template must have forked it; PP_NEVER: done, or exec'd */
@@ -107,6 +109,7 @@ struct pp_supervisor {
     _Atomic bool doomed;                    /* somebody doomed a worker */
     uint64_t output_dropped;                /* atomic access */
     uint64_t keeper_restarts;               /* atomic access */
+    uint64_t oom_kills;                     /* that the kernel had counted when we looked last */
 };
 
 /* Starts the keeper when none runs. */

@@ -1,0 +1,167 @@
+/* limits.c - limits of memory and processor time, looked after while calls run.
+ *
+ * The next look is due when the room that a worker has left could be filled at the speed of
+ * memory itself, so one that is far from its limit costs a look every 50 ms, and a pool in which
+ * nothing runs costs none. RLIMIT_DATA, set when a worker becomes ready, is the net below: it
+ * refuses what is asked for in one piece.
+ */
+#include "pool/pool.h"
+
+#include "supervisor/usage.h"
+
+#include <string.h>
+#include <sys/resource.h>
+
+#define LOOK_MIN (1 * PP_MS)
+#define LOOK_MAX (50 * PP_MS)
+/* Bytes that can be filled in a nanosecond, at most: 16 GiB a second. */
+#define FILL_RATE 17
+/* Beyond the limit, for what is mapped and never touched: stacks of threads, arenas. */
+#define DATA_SLACK (UINT64_C(1) << 30)
+
+/* The limits of the call that runs on a slot; lock held. */
+static void limits_of(const struct pyproc_pool *pool, const struct pp_slot *slot, uint64_t *memoryp,
+                      int64_t *cpup)
+{
+    const struct pp_call *call;
+
+    *memoryp = slot->memory_limit ? slot->memory_limit : pool->memory_limit;
+    *cpup = slot->cpu_limit ? slot->cpu_limit : pool->cpu_limit;
+    if (slot->owner != PP_OWNER_LOOP || pp_list_empty(&slot->inflight))
+        return;
+    call = pp_container(slot->inflight.next, const struct pp_call, offered);
+    *memoryp = call->memory_limit ? call->memory_limit : pool->memory_limit;
+    *cpup = call->cpu_limit ? call->cpu_limit : pool->cpu_limit;
+}
+
+static uint64_t call_of(const struct pp_slot *slot)
+{
+    if (slot->owner == PP_OWNER_LOOP && !pp_list_empty(&slot->inflight))
+        return pp_container(slot->inflight.next, const struct pp_call, offered)->wire_id;
+    return slot->owner == PP_OWNER_LEASED ? atomic_load(&slot->worker.control->call_id) : 0;
+}
+
+void pp_limits_ready(struct pyproc_pool *pool, struct pp_slot *slot)
+{
+    int32_t pid = atomic_load(&slot->worker.pid);
+    struct pp_usage usage;
+    struct rlimit limit;
+
+    pp_usage_read(pid, pool->keeper_pid, &usage);
+    slot->worker.base_memory = usage.memory;
+    if (pool->memory_limit == 0)
+        return;
+    limit.rlim_cur = usage.data + pool->memory_limit + DATA_SLACK;
+    limit.rlim_max = limit.rlim_cur;
+    /* It has just spoken, so the number is still its own. */
+    (void)prlimit(pid, RLIMIT_DATA, &limit, NULL);
+}
+
+void pp_limits_started(struct pyproc_pool *pool)
+{
+    if (!pool->watches || pool->watch_at != PP_NEVER)
+        return;
+    pool->watch_at = pp_after(pp_now(), pool->watch_pause);
+    pp_loop_wake(pool->loop);
+}
+
+static void exceeded(struct pp_slot *slot, const char *cause, uint64_t limit, uint64_t used)
+{
+    slot->worker.limit = limit;
+    slot->worker.used = used;
+    (void)pp_worker_doom(&slot->worker, cause);
+}
+
+/* When this worker has to be looked at again. */
+static int64_t memory_pause(struct pp_slot *slot, uint64_t limit, const struct pp_usage *usage)
+{
+    uint64_t base = slot->worker.base_memory;
+    uint64_t held = usage->memory > base ? usage->memory - base : 0;
+    uint64_t room;
+
+    if (limit == 0)
+        return LOOK_MAX;
+    if (held > limit) {
+        exceeded(slot, "memory", limit, held);
+        return LOOK_MAX;
+    }
+    room = (limit - held) / FILL_RATE;
+    return room < (uint64_t)LOOK_MAX ? (int64_t)room : LOOK_MAX;
+}
+
+static int64_t cpu_pause(struct pp_slot *slot, int64_t limit, const struct pp_usage *usage)
+{
+    uint64_t call = call_of(slot);
+    int64_t used;
+
+    if (limit == 0)
+        return LOOK_MAX;
+    if (slot->cpu_call != call) {
+        slot->cpu_call = call;
+        slot->cpu_base = usage->cpu_ns;
+    }
+    used = usage->cpu_ns - slot->cpu_base;
+    if (used > limit) {
+        exceeded(slot, "cpu", (uint64_t)limit, (uint64_t)used);
+        return LOOK_MAX;
+    }
+    return (limit - used) / 4; /* several threads may spend it */
+}
+
+/* Lock held: how long this one may go without a look. */
+static int64_t look_at(struct pyproc_pool *pool, struct pp_slot *slot)
+{
+    struct pp_usage usage;
+    uint64_t memory;
+    int64_t cpu, pause, other;
+
+    limits_of(pool, slot, &memory, &cpu);
+    if (memory == 0 && cpu == 0)
+        return LOOK_MAX;
+    pp_usage_read(atomic_load(&slot->worker.pid), pool->keeper_pid, &usage);
+    pause = memory_pause(slot, memory, &usage);
+    other = cpu_pause(slot, cpu, &usage);
+    pause = other < pause ? other : pause;
+    return pause < LOOK_MIN ? LOOK_MIN : pause;
+}
+
+void pp_limits_due(struct pyproc_pool *pool, int64_t now)
+{
+    int64_t pause = LOOK_MAX;
+    bool busy = false;
+    struct pp_list *at;
+
+    if (pool->watch_at > now)
+        return;
+    for (at = pool->slots.next; at != &pool->slots; at = at->next) {
+        struct pp_slot *slot = pp_container(at, struct pp_slot, link);
+        int64_t next;
+
+        if (slot->owner == PP_OWNER_NONE || slot->buried || atomic_load(&slot->worker.cause))
+            continue;
+        busy = true;
+        next = look_at(pool, slot);
+        pause = next < pause ? next : pause;
+    }
+    /* A call that starts meanwhile may have all the room there is at the start. */
+    if (pool->memory_limit && (int64_t)(pool->memory_limit / FILL_RATE) < pause)
+        pause = (int64_t)(pool->memory_limit / FILL_RATE);
+    pool->watch_pause = pause < LOOK_MIN ? LOOK_MIN : pause;
+    pool->watch_at = busy ? pp_after(now, pool->watch_pause) : PP_NEVER;
+}
+
+void pp_limits_end(const struct pyproc_pool *pool, struct pyproc_reply *reply)
+{
+    static const char name[] = "MemoryError";
+    const struct pyproc_failure_node *root;
+
+    if (pool->memory_limit == 0 || reply->end != PYPROC_END_FAILURE || reply->failure == NULL)
+        return;
+    root = &reply->failure->nodes[0];
+    if (root->type_name.size != sizeof name - 1 ||
+        memcmp(root->type_name.data, name, sizeof name - 1) != 0)
+        return;
+    pp_reply_end(reply, PYPROC_END_MEMORY, "the kernel refused it more");
+    reply->limit = pool->memory_limit;
+    reply->how = "rlimit";
+}
