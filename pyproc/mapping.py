@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pyproc.pool import Calls
 
 CHUNK_SECONDS = 0.010  # an auto chunk should take about this long
+CHUNK_BYTES = 2**20  # and neither its items nor their results be much larger than this
 CHUNK_MAX = 4096
 #: Ends that concern the item a worker was at; every other end concerns the whole chunk.
 _ONE_ITEM = (
@@ -80,6 +81,7 @@ class _Chunk:
         self.ready: deque[Any] = deque()  # results and exceptions of the first items
         self.left = count  # items without an end
         self.sent = 0.0
+        self.size = 0  # bytes of the payload
         self.id = 0
 
 
@@ -103,6 +105,7 @@ class Mapping(Iterator[Any]):
         self._exhausted = False
         self._broken: Exception | None = None  # what the input raised; its turn comes last
         self._item_seconds: float | None = None
+        self._item_bytes = 1.0
         self._report, self._finish = _reporter(options.progress, self._total)
 
     def __iter__(self) -> Self:
@@ -129,12 +132,12 @@ class Mapping(Iterator[Any]):
         for chunk, _ in waiting.values():
             self._calls._core.cancel(chunk.id, True)
         self._chunks.clear()
+        self._broken = None
         self._finish()
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):
-            if self._waiting:
-                self.close()
+        with contextlib.suppress(Exception):  # of one whose options were refused, or of a fork
+            self.close()
 
     def _next(self) -> Any:
         deadline = None
@@ -198,22 +201,18 @@ class Mapping(Iterator[Any]):
         return items
 
     def _add(self, items: list[Any], first: int) -> None:
-        """A chunk of its own for `items`; when one cannot go, one for each, in order."""
-        try:
-            encoded = encode_items(items, first)
-        except CodecError as error:
-            if len(items) > 1:
-                for at, item in enumerate(items):
-                    self._add([item], first + at)
-                return
-            encoded = None
-            failed = _Failed(error)
+        """A chunk of its own for `items`; when it cannot go as a whole, its halves, in order."""
         chunk = _Chunk(len(items))
+        try:
+            self._send(chunk, items, encode_items(items, first))
+        except (CodecError, ResultTooLarge) as error:
+            if len(items) > 1:
+                half = len(items) // 2
+                self._add(items[:half], first)
+                self._add(items[half:], first + half)
+                return
+            self._settle(chunk, [_Failed(error)])
         self._chunks.append(chunk)
-        if encoded is None:
-            self._settle(chunk, [failed])
-        else:
-            self._send(chunk, items, encoded)
 
     def _size(self) -> int:
         """Items of the next chunk; 0 when enough of them are out."""
@@ -237,6 +236,9 @@ class Mapping(Iterator[Any]):
         if self._item_seconds is None:
             return 1
         size = int(CHUNK_SECONDS / max(self._item_seconds, 1e-9))
+        size = min(size, int(CHUNK_BYTES / self._item_bytes))
+        if self._options.buffersize is not None:  # all workers shall have some of it
+            size = min(size, self._options.buffersize // (2 * self._calls._pool._most))
         if self._total is not None:
             left = self._total - self._read
             size = min(size, -(-left // (2 * self._calls._pool._most)))
@@ -247,6 +249,7 @@ class Mapping(Iterator[Any]):
         serial = next(self._serial)
         self._waiting[serial] = (chunk, items)
         chunk.sent = time.perf_counter()
+        chunk.size = len(payload)
         ends = self._ends
         try:
             chunk.id = self._calls.submit_raw(
@@ -255,6 +258,12 @@ class Mapping(Iterator[Any]):
         except BaseException:
             self._waiting.pop(serial, None)
             raise
+
+    def _send_rest(self, chunk: _Chunk, rest: list[Any]) -> None:
+        try:
+            self._send(chunk, rest, encode_items(rest))
+        except CodecError as error:  # somebody has changed an item since
+            self._settle(chunk, [_Failed(error)] * len(rest))
 
     # ---- ends ----
 
@@ -284,6 +293,7 @@ class Mapping(Iterator[Any]):
             spent = (time.perf_counter() - chunk.sent) / max(1, len(items))
             before = self._item_seconds
             self._item_seconds = spent if before is None else min(before, (before + spent) / 2)
+            self._item_bytes = max(1.0, max(chunk.size, len(payload)) / len(items))
             self._settle(chunk, values)
             return
         rest = items[len(values) :]
@@ -293,7 +303,7 @@ class Mapping(Iterator[Any]):
             rest = rest[1:]
             self._settle(chunk, values)
             if rest:
-                self._send(chunk, rest, encode_items(rest))
+                self._send_rest(chunk, rest)
         else:
             self._settle(chunk, values + [_Failed(exception)] * len(rest))
 

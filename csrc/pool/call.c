@@ -7,10 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* All parts of a chunk together; a worker that answers more is stopped. */
-static size_t parts_limit(const struct pyproc_pool *pool)
+enum {
+    PARTS_MAX = 1024 * 1024 * 1024, /* what a chunk's answers may take however many they are */
+    FAILURE_MAX = 2 * 1024 * 1024,  /* what a failed item may take, with room to spare */
+};
+
+/* All parts of a chunk together; a worker that answers more is stopped. Each item may have a
+ * result of the full size, with a few bytes around it, or a failure. */
+static size_t parts_limit(const struct pyproc_pool *pool, uint32_t items)
 {
-    return pool->plan.max_frame > SIZE_MAX / 4 ? SIZE_MAX : pool->plan.max_frame * 4;
+    size_t one = (pool->max_result > FAILURE_MAX ? pool->max_result : FAILURE_MAX) + 64;
+
+    return one > PARTS_MAX / (items ? items : 1) ? PARTS_MAX : one * items;
 }
 
 static size_t request_size(const struct pyproc_request *request)
@@ -96,7 +104,7 @@ int pp_call_new(struct pyproc_pool *pool, const struct pyproc_request *request,
     call->queue = pyproc_queue_ref(queue);
     call->item = item;
     call->size = size;
-    pp_buffer_init(&call->parts, parts_limit(pool));
+    pp_buffer_init(&call->parts, parts_limit(pool, request->items));
     copy_request(call, request);
     *callp = call;
     return 0;

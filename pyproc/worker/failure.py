@@ -45,7 +45,7 @@ class Refusal(Exception):
 
 def describe(raised: BaseException, kind: int = errors.KIND_EXCEPTION) -> Described:
     """Kind, path and nodes of a failure; never raises for what user code made."""
-    if isinstance(raised, Refusal):
+    if _is(raised, Refusal):
         return _describe_refusal(raised)
     nodes: list[Node] = []
     _Walk().add_nodes(nodes, errors.RELATION_ROOT, raised)
@@ -122,7 +122,7 @@ def type_name_of(kind: type) -> str:
     name: Any
     try:
         module, name = kind.__module__, kind.__qualname__
-        if not isinstance(module, str) or not isinstance(name, str):
+        if type(module) is not str or type(name) is not str:
             raise TypeError
     except BaseException:
         return "<a class without a name>"
@@ -150,7 +150,7 @@ class _Walk:
     def _follow(self, exception: BaseException, at: int) -> None:
         """Causes are taken first, then contexts, then members: the last in is the first out."""
         members: tuple[BaseException, ...] = ()
-        if isinstance(exception, BaseExceptionGroup):
+        if _is(exception, BaseExceptionGroup):
             members = _field(exception, "exceptions", BaseExceptionGroup)
         for member in reversed(members[:NODES_MAX]):
             self.todo.append((errors.RELATION_MEMBER, at, member))
@@ -164,7 +164,7 @@ class _Walk:
     def _node(self, relation: int, parent: int, exception: BaseException) -> Node:
         traceback = format_traceback(exception)
         message = _safe_str(exception, "exception str()")
-        if isinstance(exception, BaseExceptionGroup):
+        if _is(exception, BaseExceptionGroup):
             message = _safe_str(_field(exception, "message", BaseExceptionGroup), "message")
         suppress = bool(_field(exception, "__suppress_context__"))
         return (
@@ -198,13 +198,18 @@ class _Walk:
         return data
 
 
+def _is(value: object, kind: type) -> bool:
+    """isinstance that asks the type only: `__class__` of a user's object may raise."""
+    return issubclass(type(value), kind)
+
+
 def _field(exception: BaseException, name: str, cls: type = BaseException) -> Any:
     """The interpreter's own field, whatever a subclass has put in its place."""
     return vars(cls)[name].__get__(exception)
 
 
 def _arguments_of(exception: BaseException) -> list[Any]:
-    if isinstance(exception, BaseExceptionGroup):
+    if _is(exception, BaseExceptionGroup):
         return []
     return list(_field(exception, "args"))
 
@@ -214,11 +219,11 @@ def _attributes_of(exception: BaseException) -> bytes:
     found: dict[str, object] = {}
     try:
         for kind, names in ((OSError, ("filename", "filename2")), (ImportError, ("name", "path"))):
-            if isinstance(exception, kind):
+            if _is(exception, kind):
                 found.update({name: getattr(exception, name, None) for name in names})
         own = object.__getattribute__(exception, "__dict__")
         for name in list(own)[:ATTRIBUTES_MAX]:
-            if isinstance(name, str) and not name.startswith("_"):
+            if type(name) is str and not name.startswith("_"):
                 found[name] = own[name]
     except BaseException:
         return b""
@@ -237,7 +242,7 @@ def _notes_of(exception: BaseException) -> list[str]:
     if type(notes) not in (list, tuple):
         return [_safe_repr(notes)] if notes is not None else []
     return [
-        _safe_str(note, "note str()") if isinstance(note, str) else _safe_repr(note)
+        _safe_str(note, "note str()") if _is(note, str) else _safe_repr(note)
         for note in notes[:NOTES_MAX]
     ]
 

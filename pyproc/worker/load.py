@@ -87,7 +87,11 @@ def _of_value(found: Any, target: str) -> registry.App:
 
 
 def _only_app(module: ModuleType, target: str) -> registry.App:
-    found = {id(v): v for v in list(vars(module).values()) if isinstance(v, registry.App)}
+    # By type: a proxy (a web framework's "current request") may raise when isinstance asks it.
+    values = list(vars(module).values())
+    found: dict[int, registry.App] = {
+        id(value): value for value in values if issubclass(type(value), registry.App)
+    }
     apps = [app for app in found.values() if app is not registry.default]
     own = [app for app in apps if app.module == module.__name__] or apps
     loose = [

@@ -172,7 +172,7 @@ def test_an_option_that_cannot_be_is_refused_by_name(
         (lambda: Limits(address_space="much"), ValueError),
         (lambda: Limits(core=-1), ValueError),
         (lambda: Limits(stack=1.5), TypeError),  # type: ignore[arg-type]
-        (lambda: Limits(memory=1), TypeError),
+        (lambda: Limits(memory_size=1), TypeError),  # type: ignore[call-arg]
         (lambda: Limits("1MiB"), TypeError),  # type: ignore[call-arg]
         (lambda: Timeouts(start=0), ValueError),
         (lambda: Timeouts(task=-1), ValueError),
