@@ -12,6 +12,9 @@ from pyproc import _worker, errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeGuard, TypeVar
+
+    T = TypeVar("T")
     from types import TracebackType
     from typing import Any
 
@@ -198,7 +201,7 @@ class _Walk:
         return data
 
 
-def _is(value: object, kind: type) -> bool:
+def _is(value: object, kind: type[T]) -> TypeGuard[T]:
     """isinstance that asks the type only: `__class__` of a user's object may raise."""
     return issubclass(type(value), kind)
 
