@@ -6,6 +6,7 @@ Names are looked up when they are first used: importing this package costs a wor
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyproc.config import Limits as Limits
+    from pyproc.config import Recycle as Recycle
     from pyproc.config import Timeouts as Timeouts
     from pyproc.errors import CodecError as CodecError
     from pyproc.errors import CPUTimeExceeded as CPUTimeExceeded
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from pyproc.errors import WorkerKilled as WorkerKilled
     from pyproc.errors import WorkerStartError as WorkerStartError
     from pyproc.future import Future as Future
+    from pyproc.lifecycle import WorkerInfo as WorkerInfo
     from pyproc.pool import Pool as Pool
-    from pyproc.pool import WorkerInfo as WorkerInfo
     from pyproc.worker.context import Current as Current
     from pyproc.worker.context import current as current
     from pyproc.worker.registry import App as App
@@ -38,10 +39,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Limits": "config",
+    "Recycle": "config",
     "Timeouts": "config",
     "Future": "future",
     "Pool": "pool",
-    "WorkerInfo": "pool",
+    "WorkerInfo": "lifecycle",
     "App": "worker.registry",
     "Current": "worker.context",
     "current": "worker.context",

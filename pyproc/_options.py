@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pyproc import config
-from pyproc.config import Limits, Timeouts
+from pyproc.config import Limits, Recycle, Timeouts
 from pyproc.target import import_path
 
 MAX_FRAME = 16 * 2**20  # bytes; design: below 0x50590000
@@ -102,6 +102,37 @@ def priority_step(seconds: float) -> float:
         raise TypeError("priority_step=None: seconds are needed; with math.inf nobody ages")
     config.check_seconds(seconds, "priority_step")
     return seconds
+
+
+def recycle(recycle: Recycle | None, limits: Limits) -> dict[str, Any]:
+    """When workers are replaced, checked against what they may use."""
+    recycle = recycle or Recycle()
+    if not isinstance(recycle, Recycle):
+        raise TypeError(f"recycle={recycle!r}: a pyproc.Recycle is needed")
+    limit = getattr(limits, "memory", None)
+    if recycle.max_memory is not None and limit is not None:
+        most = config.parse_size(recycle.max_memory, "Recycle.max_memory")
+        if most >= config.parse_size(limit, "Limits.memory"):
+            raise ValueError(
+                f"Recycle(max_memory={recycle.max_memory!r}) contradicts Limits(memory={limit!r}): "
+                "a worker that reaches the limit is killed; recycle it below that"
+            )
+    return recycle.as_core()
+
+
+#: Of pools that are given a minimum or a maximum.
+IDLE_SECONDS = 10.0
+
+
+def idle_timeout(
+    seconds: float | Literal["auto"] | None, min_workers: int | None, max_workers: int | None
+) -> dict[str, float | None]:
+    """Seconds after which idle workers above the minimum leave; None: they stay."""
+    if seconds == "auto":
+        elastic = min_workers is not None or max_workers is not None
+        return {"idle_timeout": IDLE_SECONDS if elastic else None}
+    config.check_seconds(seconds, "idle_timeout")
+    return {"idle_timeout": seconds}
 
 
 def rare(

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
+from typing import Any
 
 UNLIMITED = 2**64 - 1
+EXACT_TASKS = 32  # PP_EXACT_TASKS of csrc/pool/life.h
 
 # Names of environment variables that reach workers besides the core's allow-list; read at call
 # time, so that the tests of a sanitised build can hand on what its runtime needs.
@@ -141,6 +143,56 @@ class Timeouts:
                 raise TypeError(f"Timeouts.grace is a number of seconds, not {value!r}")
             elif not 0 <= value < float("inf"):
                 raise ValueError(f"Timeouts(grace={value}): 0 seconds (no grace) or more is needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recycle:
+    """When a worker is replaced by a fresh one; None: never for that reason.
+
+    max_tasks: calls, each item of a map counted. 1 gives each call a process of its own, from a
+    stock that is kept ready; up to 32 the number is exact. Above it a worker goes on until its
+    replacement is ready, which is started ahead, and does twice as many at most (and the rest of
+    one chunk of a map) where a start takes less than 0.2 s.
+    max_memory: bytes resident, looked at after a task. max_age: seconds since it was ready.
+    jitter: a part of max_tasks and max_age, from 0 to below 1, by which a worker may be early, so
+    that workers that were started together are not replaced together.
+    """
+
+    max_tasks: int | None = None
+    max_memory: int | str | None = None
+    max_age: float | None = None
+    jitter: float = 0.1
+
+    def __post_init__(self) -> None:
+        tasks, jitter = self.max_tasks, self.jitter
+        if tasks is not None and (isinstance(tasks, bool) or not isinstance(tasks, int)):
+            raise TypeError(f"Recycle(max_tasks={tasks!r}): an int or None is needed")
+        if tasks is not None and not 1 <= tasks < 2**63:
+            raise ValueError(f"Recycle(max_tasks={tasks}): 1 or more, or None, is needed")
+        if self.max_memory is not None and parse_size(self.max_memory, "Recycle.max_memory") < 1:
+            raise ValueError("Recycle(max_memory=0): 1 byte or more, or None, is needed")
+        check_seconds(self.max_age, "Recycle.max_age")
+        if isinstance(jitter, bool) or not isinstance(jitter, int | float):
+            raise TypeError(f"Recycle(jitter={jitter!r}): a number is needed")
+        if not 0 <= jitter < 1:
+            raise ValueError(f"Recycle(jitter={jitter}): a part from 0 to below 1 is needed")
+
+    @property
+    def chunk_max(self) -> int | None:
+        """How many items of a map may travel together; None: any number."""
+        if self.max_tasks is None:
+            return None
+        return 1 if self.max_tasks <= EXACT_TASKS else self.max_tasks // 8
+
+    def as_core(self) -> dict[str, Any]:
+        """The core's numbers."""
+        memory = self.max_memory
+        return {
+            "recycle_tasks": self.max_tasks or 0,
+            "recycle_memory": 0 if memory is None else parse_size(memory, "Recycle.max_memory"),
+            "recycle_age": self.max_age,
+            "recycle_jitter": int(self.jitter * 1_000_000),
+        }
 
 
 def usable_cpus() -> int:

@@ -220,6 +220,9 @@ class Mapping(Iterator[Any]):
         size = self._auto_size() if asked == "auto" else asked
         if self._has_deadline():
             size = 1  # the time limit is an item's, not a chunk's
+        most = self._calls._pool._chunk_max
+        if most is not None:
+            size = min(size, most)  # a chunk goes to one worker whole
         if self._options.buffersize is not None:
             size = min(size, self._options.buffersize - self._out)
         elif self._out >= 4 * CHUNK_MAX * self._calls._pool._most:

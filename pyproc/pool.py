@@ -11,34 +11,20 @@ import os
 import warnings
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from pyproc import _core, _options, aio, config, mapping
 from pyproc.codec import convert, decode_value, encode_arguments
-from pyproc.config import Limits, Timeouts
+from pyproc.config import Limits, Recycle, Timeouts
 from pyproc.delivery import Delivery
 from pyproc.errors import PoolClosed
 from pyproc.future import Future
+from pyproc.lifecycle import Lifecycle
 from pyproc.target import Target, describe
 
 Output = Literal["forward", "drop"]
 StartMethod = Literal["auto", "template", "exec"]
 _open_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
-
-
-@dataclass(frozen=True)
-class WorkerInfo:
-    """A worker as it was at one moment. age: seconds since its launch. start_method: "exec" or
-    "template"; start_reason: why that one."""
-
-    id: int
-    pid: int
-    state: str
-    tasks_done: int
-    age: float
-    start_method: str
-    start_reason: str
 
 
 class Calls:
@@ -166,11 +152,13 @@ class Calls:
         return self._type
 
 
-class Pool(Calls):
+class Pool(Calls, Lifecycle):
     """Worker processes that run the functions of `target`.
 
     `target`: "module:attribute", a path to a .py file, a module, an App or a list of functions.
-    workers: how many at most (default: usable CPUs); or min_workers and max_workers.
+    workers: how many at most (default: usable CPUs); or min_workers and max_workers, where those
+        above the minimum leave after idle_timeout seconds (10; None: they stay).
+    recycle: when workers are replaced by fresh ones.
     python: another interpreter. path: instead of the host's sys.path, before the
     interpreter's own entries.
     env: variables added to the scrubbed environment. cwd: their directory.
@@ -203,8 +191,10 @@ class Pool(Calls):
         max_queue: int | None = None,
         max_queue_bytes: int | str | None = "256MiB",
         priority_step: float = 1.0,
+        idle_timeout: float | Literal["auto"] | None = "auto",
         limits: Limits | None = None,
         timeouts: Timeouts | None = None,
+        recycle: Recycle | None = None,
         output: Output = "forward",
     ) -> None:
         self._closed = True  # until it is open
@@ -217,6 +207,8 @@ class Pool(Calls):
             **(limits or Limits()).as_core(),
             **_options.seconds(timeouts or Timeouts()),
             **_options.queue_limits(max_queue, max_queue_bytes),
+            **_options.recycle(recycle, limits or Limits()),
+            **_options.idle_timeout(idle_timeout, min_workers, max_workers),
             "min_workers": least,
             "max_workers": most,
             "priority_step": _options.priority_step(priority_step),
@@ -232,7 +224,8 @@ class Pool(Calls):
             raise ValueError(f"output={output!r}: 'forward' or 'drop' is needed")
         if cwd is not None and not os.path.isdir(cwd):
             raise FileNotFoundError(f"cwd={os.fspath(cwd)!r}: there is no such directory")
-        self._most = most
+        self._least, self._most = least, most
+        self._chunk_max = (recycle or Recycle()).chunk_max
         self._task_timeout = (timeouts or Timeouts()).task
         self._owner = os.getpid()
         self._host_types = _host_types(target)
@@ -283,19 +276,9 @@ class Pool(Calls):
         """Counters since the pool was opened, and how many workers and calls there are now."""
         return self._core.stats()
 
-    def workers(self) -> list[WorkerInfo]:
-        """The living workers."""
-        return [WorkerInfo(*fields) for fields in self._core.workers()]
-
     def functions(self) -> dict[str, str]:
         """The functions that the workers expose, with their signatures."""
         return self._core.functions()
-
-    def resize(self, workers: int) -> None:
-        """From now on at most that many workers; surplus ones leave when they are idle."""
-        least, most = _options.worker_counts(workers, None, None)
-        self._core.resize(least, most)
-        self._most = most
 
     def close(self, timeout: float | None = None) -> None:
         """Refuses new calls, lets the admitted ones end for `timeout` seconds (None: as long as

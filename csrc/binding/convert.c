@@ -255,7 +255,6 @@ static int get_limits(PyObject *dict, struct pyproc_config *config)
         get_size(dict, "max_queue_bytes", &config->max_queue_bytes) < 0 ||
         get_size(dict, "max_frame", &config->max_frame) < 0 ||
         get_size(dict, "max_result", &config->max_result) < 0 ||
-        get_span(dict, "priority_step", &config->priority_step) < 0 ||
         get_span(dict, "start_timeout", &config->start_timeout) < 0 ||
         get_span(dict, "queue_timeout", &config->queue_timeout) < 0 ||
         get_span(dict, "task_timeout", &config->task_timeout) < 0 ||
@@ -273,6 +272,20 @@ static int get_limits(PyObject *dict, struct pyproc_config *config)
     config->nice = (int)nice;
     config->drop_output = drop_output != 0;
     return 0;
+}
+
+static int get_life(PyObject *dict, struct pyproc_config *config)
+{
+    unsigned jitter = 0;
+
+    if (get_limit(dict, "recycle_tasks", &config->recycle_tasks) < 0 ||
+        get_limit(dict, "recycle_memory", &config->recycle_memory) < 0 ||
+        get_span(dict, "recycle_age", &config->recycle_age) < 0 ||
+        get_unsigned(dict, "recycle_jitter", &jitter) < 0 ||
+        get_span(dict, "idle_timeout", &config->idle_timeout) < 0)
+        return -1;
+    config->recycle_jitter = jitter;
+    return get_span(dict, "priority_step", &config->priority_step);
 }
 
 static int get_start(PyObject *dict, struct pyproc_config *config, struct pp_config_memory *memory)
@@ -303,7 +316,7 @@ int pp_convert_config(PyObject *dict, struct pyproc_config *config, struct pp_co
         get_strings(dict, "env_pass", memory, &memory->env_pass) < 0 ||
         get_target(dict, config, memory) < 0 || get_functions(dict, config, memory) < 0 ||
         get_import_path(dict, config, memory) < 0 || get_limits(dict, config) < 0 ||
-        get_start(dict, config, memory) < 0)
+        get_life(dict, config) < 0 || get_start(dict, config, memory) < 0)
         return -1;
     config->env = memory->env;
     config->env_pass = memory->env_pass;

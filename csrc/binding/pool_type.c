@@ -172,6 +172,49 @@ static PyObject *pool_close(PyObject *self, PyTypeObject *type, PyObject *const 
     Py_RETURN_NONE;
 }
 
+static PyObject *pool_drain(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                            Py_ssize_t n_args, PyObject *names)
+{
+    struct pp_gil gil;
+    struct pyproc_wait wait = {pp_gil_interrupted, &gil};
+    int64_t timeout;
+    int r;
+
+    (void)type;
+    if (!pp_count_is(n_args, 1, names, "drain") || pp_span(args[0], &timeout) < 0)
+        return NULL;
+    gil.thread = PyEval_SaveThread();
+    r = pyproc_drain(pp_pool_of(self), timeout, &wait);
+    PyEval_RestoreThread(gil.thread);
+    if (r == PYPROC_END_INTERRUPTED && PyErr_Occurred())
+        return NULL;
+    return PyBool_FromLong(r == 0);
+}
+
+/* True when it is done, False when the time was over before. */
+static PyObject *pool_reload(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                             Py_ssize_t n_args, PyObject *names)
+{
+    struct pp_gil gil;
+    struct pyproc_wait wait = {pp_gil_interrupted, &gil};
+    struct pyproc_reply reply;
+    PyObject *result;
+    int64_t timeout;
+    int r;
+
+    if (!pp_count_is(n_args, 1, names, "reload") || pp_span(args[0], &timeout) < 0)
+        return NULL;
+    gil.thread = PyEval_SaveThread();
+    r = pyproc_reload(pp_pool_of(self), timeout, &wait, &reply);
+    PyEval_RestoreThread(gil.thread);
+    if (r == PYPROC_END_VALUE || r == PYPROC_END_RUN_TIMEOUT)
+        result = PyBool_FromLong(r == PYPROC_END_VALUE);
+    else
+        result = pp_raise(state_of(type), &reply, NULL);
+    pyproc_reply_clear(&reply);
+    return result;
+}
+
 static PyObject *pool_resize(PyObject *self, PyTypeObject *type, PyObject *const *args,
                              Py_ssize_t n_args, PyObject *names)
 {
@@ -214,9 +257,9 @@ static PyObject *pool_stats(PyObject *self, PyObject *unused)
             return dict;
 }
 
-enum { WORKERS_MAX = 4096 };
+enum { WORKERS_MAX = 8192 };
 
-/* [(id, pid, state, tasks done, age, start method, start reason)] */
+/* [(id, pid, state, tasks done, age, start method, start reason, generation, rss)] */
 static PyObject *pool_workers(PyObject *self, PyObject *unused)
 {
     struct pyproc_worker_info *infos = PyMem_Malloc(WORKERS_MAX * sizeof *infos);
@@ -229,9 +272,10 @@ static PyObject *pool_workers(PyObject *self, PyObject *unused)
     Py_BEGIN_ALLOW_THREADS n = pyproc_workers(pp_pool_of(self), infos, WORKERS_MAX);
     Py_END_ALLOW_THREADS list = PyList_New(0);
     for (size_t i = 0; list && i < n && i < WORKERS_MAX; i++) {
-        PyObject *tuple = Py_BuildValue("(IisKdss)", (unsigned)infos[i].id, (int)infos[i].pid,
-                                        infos[i].state, (unsigned long long)infos[i].tasks_done,
-                                        infos[i].age, infos[i].start_method, infos[i].start_reason);
+        PyObject *tuple = Py_BuildValue(
+            "(IisKdssIK)", (unsigned)infos[i].id, (int)infos[i].pid, infos[i].state,
+            (unsigned long long)infos[i].tasks_done, infos[i].age, infos[i].start_method,
+            infos[i].start_reason, (unsigned)infos[i].generation, (unsigned long long)infos[i].rss);
 
         if (!tuple || PyList_Append(list, tuple) < 0)
             Py_CLEAR(list);
@@ -294,11 +338,15 @@ static PyMethodDef pool_methods[] = {
     {"cancel", FAST(pool_cancel), FAST_FLAGS,
      PyDoc_STR("cancel(id, kill) -> 0 ended or ending, 1 running, 2 unknown")},
     {"close", FAST(pool_close), FAST_FLAGS, PyDoc_STR("close(timeout)")},
+    {"drain", FAST(pool_drain), FAST_FLAGS,
+     PyDoc_STR("drain(timeout) -> whether all admitted calls have ended")},
+    {"reload", FAST(pool_reload), FAST_FLAGS,
+     PyDoc_STR("reload(timeout) -> True, or False when the time was over before")},
     {"resize", FAST(pool_resize), FAST_FLAGS, PyDoc_STR("resize(min_workers, max_workers)")},
     {"stats", pool_stats, METH_NOARGS, PyDoc_STR("stats() -> dict of counters")},
     {"workers", pool_workers, METH_NOARGS,
      PyDoc_STR("workers() -> list of (id, pid, state, tasks done, age in seconds, start\n"
-               "method, start reason)")},
+               "method, start reason, generation, bytes resident)")},
     {"functions", pool_functions, METH_NOARGS,
      PyDoc_STR("functions() -> dict of name to signature")},
     {"keeper_pid", pool_keeper_pid, METH_NOARGS, PyDoc_STR("keeper_pid() -> int")},

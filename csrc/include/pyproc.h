@@ -149,11 +149,18 @@ struct pyproc_config {
     size_t n_preload;
 
     unsigned min_workers, max_workers; /* 1 <= min <= max <= 4096 */
-    int64_t priority_step;             /* ns of waiting that outweigh one priority */
-    size_t max_queue;                  /* calls waiting; 0: no limit */
-    size_t max_queue_bytes;            /* payload bytes waiting; 0: no limit */
-    size_t max_frame;                  /* bytes of one message's body */
-    size_t max_result;                 /* bytes of one result */
+    /* A worker that reaches a limit is replaced; 0 and PYPROC_FOREVER: none. jitter: parts of a
+     * million of a limit by which it may come early. */
+    uint64_t recycle_tasks, recycle_memory;
+    int64_t recycle_age; /* ns */
+    uint32_t recycle_jitter;
+    int64_t idle_timeout; /* ns: workers above min_workers that idle for so long leave */
+
+    int64_t priority_step;  /* ns of waiting that outweigh one priority */
+    size_t max_queue;       /* calls waiting; 0: no limit */
+    size_t max_queue_bytes; /* payload bytes waiting; 0: no limit */
+    size_t max_frame;       /* bytes of one message's body */
+    size_t max_result;      /* bytes of one result */
     int64_t start_timeout, queue_timeout, task_timeout; /* ns; PYPROC_FOREVER: none */
     int64_t grace; /* ns: a call that is to stop is asked first, and killed after it; 0: killed */
 
@@ -235,6 +242,19 @@ enum { PYPROC_CANCEL_RUNNING = 1, PYPROC_CANCEL_UNKNOWN = 2 };
  * end comes on its queue all the same. UNKNOWN: ended before. */
 PYPROC_API int pyproc_cancel(struct pyproc_pool *pool, uint64_t id, int kill);
 
+/* Refuses new calls (PYPROC_END_CLOSED) and lets the admitted ones end for at most `timeout` ns:
+ * 0 when all have, PYPROC_DRAIN_LEFT when not, PYPROC_END_INTERRUPTED. Close comes after it. */
+enum { PYPROC_DRAIN_LEFT = 1 };
+PYPROC_API int pyproc_drain(struct pyproc_pool *pool, int64_t timeout,
+                            const struct pyproc_wait *wait);
+
+/* Starts workers with freshly imported code and lets the present ones end their calls and leave,
+ * each when a new one is ready. Returns when every new call goes to a new worker; older ones may
+ * still run what they have. Always fills `reply`: VALUE; START, and nothing has changed, when no
+ * new worker became ready; RUN_TIMEOUT after `timeout` ns; INTERRUPTED; CLOSED. */
+PYPROC_API int pyproc_reload(struct pyproc_pool *pool, int64_t timeout,
+                             const struct pyproc_wait *wait, struct pyproc_reply *reply);
+
 /* Wants from now on this number of workers, at most. 0 or -EINVAL. */
 PYPROC_API int pyproc_resize(struct pyproc_pool *pool, unsigned min_workers, unsigned max_workers);
 
@@ -281,6 +301,9 @@ PYPROC_API void pyproc_item_free(struct pyproc_item *item);
     X(workers_started)         \
     X(templates_started)       \
     X(workers_died)            \
+    X(workers_recycled)        \
+    X(workers_retired_idle)    \
+    X(generation)              \
     X(start_failures)          \
     X(calls_admitted)          \
     X(calls_waiting)           \
@@ -312,6 +335,8 @@ struct pyproc_worker_info {
     const char *state; /* a fixed word: launching, importing, ready, busy, draining, dead */
     uint64_t tasks_done;
     double age;               /* seconds since its launch */
+    uint64_t rss;             /* bytes resident, 0 when not known */
+    uint32_t generation;      /* of the application's code, counted by pyproc_reload */
     const char *start_method; /* a fixed word: exec, template */
     char start_reason[192];   /* why that one; part of it may be text of the worker */
 };

@@ -141,8 +141,11 @@ static void settle(struct pyproc_pool *pool, struct pp_slot *slot, struct batch 
     struct pp_list *at;
 
     while ((at = pp_list_pop_front(&batch->ended)) != NULL) {
-        (void)atomic_fetch_add_explicit(&slot->worker.tasks_done, 1, memory_order_relaxed);
-        pp_call_end(pool, pp_container(at, struct pp_call, offered), done);
+        struct pp_call *call = pp_container(at, struct pp_call, offered);
+
+        (void)atomic_fetch_add_explicit(&slot->worker.tasks_done, pp_call_tasks(call),
+                                        memory_order_relaxed);
+        pp_call_end(pool, call, done);
     }
     while (!pp_list_empty(&batch->returned)) {
         struct pp_call *call = pp_container(batch->returned.prev, struct pp_call, offered);
@@ -189,6 +192,8 @@ void pp_answer_readable(struct pyproc_pool *pool, struct pp_slot *slot)
     pp_list_init(&batch.ended);
     pp_list_init(&batch.returned);
     r = read_messages(pool, slot, &batch);
+    if (pool->life.max_memory > 0)
+        pp_life_weigh(pool, slot);
     (void)pthread_mutex_lock(&pool->lock);
     settle(pool, slot, &batch, &done);
     next_starts(pool, slot);

@@ -5,7 +5,8 @@
 
 #include <errno.h>
 
-/* Waits for the admitted calls: 0 when none is left or the time is over, INTERRUPTED. */
+/* Waits for the admitted calls: 0 when none is left, DRAIN_LEFT when the time is over first,
+ * INTERRUPTED. */
 static int drain(struct pyproc_pool *pool, int64_t until, const struct pyproc_wait *wait)
 {
     for (;;) {
@@ -16,8 +17,10 @@ static int drain(struct pyproc_pool *pool, int64_t until, const struct pyproc_wa
         (void)pthread_mutex_lock(&pool->lock);
         over = pool->active == 0 || pool->state >= PP_POOL_CLOSING;
         (void)pthread_mutex_unlock(&pool->lock);
-        if (over || left <= 0)
+        if (over)
             return 0;
+        if (left <= 0)
+            return PYPROC_DRAIN_LEFT;
         (void)pp_futex_wait(&pool->drained, seen, left < PP_SECOND ? left : PP_SECOND);
         if (wait && wait->interrupted && wait->interrupted(wait->token))
             return PYPROC_END_INTERRUPTED;
@@ -45,6 +48,25 @@ static void finish(struct pyproc_pool *pool, bool hurry)
         pp_loop_join(pool->loop);
 }
 
+static void refuse_new(struct pyproc_pool *pool)
+{
+    (void)pthread_mutex_lock(&pool->lock);
+    if (pool->state == PP_POOL_OPEN)
+        pool->state = PP_POOL_DRAINING;
+    if (pool->room_waiters)
+        pp_futex_set(&pool->room, atomic_load(&pool->room) + 1);
+    (void)pthread_mutex_unlock(&pool->lock);
+}
+
+PYPROC_API int pyproc_drain(struct pyproc_pool *pool, int64_t timeout,
+                            const struct pyproc_wait *wait)
+{
+    if (pp_pool_forked(pool))
+        return 0;
+    refuse_new(pool);
+    return drain(pool, timeout == PYPROC_FOREVER ? PP_NEVER : pp_after(pp_now(), timeout), wait);
+}
+
 PYPROC_API int pyproc_pool_close(struct pyproc_pool *pool, int64_t timeout,
                                  const struct pyproc_wait *wait)
 {
@@ -52,14 +74,9 @@ PYPROC_API int pyproc_pool_close(struct pyproc_pool *pool, int64_t timeout,
 
     if (pp_pool_forked(pool))
         return 0;
-    (void)pthread_mutex_lock(&pool->lock);
-    if (pool->state == PP_POOL_OPEN)
-        pool->state = PP_POOL_DRAINING;
-    if (pool->room_waiters)
-        pp_futex_set(&pool->room, atomic_load(&pool->room) + 1);
-    (void)pthread_mutex_unlock(&pool->lock);
+    refuse_new(pool);
     if (timeout > 0)
         r = drain(pool, timeout == PYPROC_FOREVER ? PP_NEVER : pp_after(pp_now(), timeout), wait);
-    finish(pool, timeout == 0 || r != 0);
-    return r;
+    finish(pool, timeout == 0 || r == PYPROC_END_INTERRUPTED);
+    return r == PYPROC_END_INTERRUPTED ? r : 0;
 }

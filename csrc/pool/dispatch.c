@@ -53,9 +53,10 @@ static void fill(struct pyproc_pool *pool, struct pp_slot *slot, size_t most, st
 {
     size_t bytes = pp_buffer_size(&slot->worker.channel.out);
     int64_t now = pp_now();
+    size_t room = pp_life_room(pool, slot);
     struct pp_call *call;
 
-    while (slot->n_inflight < most && (call = first_call(pool)) != NULL) {
+    while (room > 0 && slot->n_inflight < most && (call = first_call(pool)) != NULL) {
         if (call->queue_deadline <= now) {
             expire(pool, call, done);
             continue;
@@ -66,6 +67,7 @@ static void fill(struct pyproc_pool *pool, struct pp_slot *slot, size_t most, st
         if (slot->n_inflight > 0 && call->queue_deadline != PP_NEVER)
             return;
         bytes += call->size;
+        room -= pp_call_tasks(call) < room ? pp_call_tasks(call) : room;
         offer(pool, slot, call);
     }
 }
@@ -94,7 +96,7 @@ static void employ_idle(struct pyproc_pool *pool, struct pp_done *done)
 }
 
 /* Whether calls that wait behind the slot's running one would go on better elsewhere: to
- * somebody idle, or after `first`, who is before them in the line. */
+ * somebody idle, or after `first`, who is before them in the line, or since it leaves. */
 static bool recall_wanted(const struct pyproc_pool *pool, const struct pp_slot *slot,
                           const struct pp_want *first, bool idle)
 {
@@ -102,6 +104,8 @@ static bool recall_wanted(const struct pyproc_pool *pool, const struct pp_slot *
 
     if (slot->n_inflight < 2 || slot->n_unsent > 0)
         return false;
+    if (slot->leaving)
+        return true;
     last = pp_container(slot->inflight.prev, struct pp_call, offered);
     return first ? first->level != last->want.level && pp_line_before(pool, first, &last->want)
                  : idle;
@@ -114,7 +118,7 @@ static bool uneven(const struct pyproc_pool *pool)
     bool idle = !pp_list_empty(&pool->idle);
     const struct pp_list *at;
 
-    if (first ? !pool->line.ranked : !idle)
+    if ((first ? !pool->line.ranked : !idle) && pool->life.leaving == 0)
         return false;
     for (at = pool->slots.next; at != &pool->slots; at = at->next) {
         const struct pp_slot *slot = pp_container(at, struct pp_slot, link);
@@ -273,7 +277,7 @@ void pp_recall_all(struct pyproc_pool *pool, struct pp_done *done)
             if (pp_container(slot->inflight.next, struct pp_call, offered)->cancelled)
                 pp_pool_stop(pool, slot, PP_SOFT_CANCEL, now);
         } else if (recall_wanted(pool, slot, first, idle) &&
-                   (first || now - slot->head_since >= RECALL_AFTER)) {
+                   (first || slot->leaving || now - slot->head_since >= RECALL_AFTER)) {
             recall(pool, slot, done);
         }
     }

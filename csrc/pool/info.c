@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 static void fill_counters(struct pyproc_pool *pool, struct pyproc_stats *stats)
 {
@@ -13,6 +15,8 @@ static void fill_counters(struct pyproc_pool *pool, struct pyproc_stats *stats)
     stats->workers_started = pp_counted(&m->workers_started);
     stats->templates_started = pp_counted(&m->templates_started);
     stats->workers_died = pp_counted(&m->workers_died);
+    stats->workers_recycled = pp_counted(&m->workers_recycled);
+    stats->workers_retired_idle = pp_counted(&m->workers_retired_idle);
     stats->start_failures = pp_counted(&m->start_failures);
     stats->calls_admitted = pp_counted(&m->calls_admitted);
     stats->calls_ok = pp_counted(&m->calls_ok);
@@ -42,10 +46,11 @@ PYPROC_API void pyproc_stats(struct pyproc_pool *pool, struct pyproc_stats *stat
     stats->calls_waiting = pool->n_waiting;
     stats->calls_running = pool->active - pool->n_waiting;
     stats->queue_bytes = pool->waiting_bytes;
+    stats->generation = pool->generation;
     (void)pthread_mutex_unlock(&pool->lock);
-    stats->workers = census.live;
+    stats->workers = census.live + census.leaving;
     stats->workers_idle = census.idle;
-    stats->workers_busy = census.busy;
+    stats->workers_busy = census.busy + census.leaving;
     stats->workers_starting = census.starting;
 }
 
@@ -59,6 +64,8 @@ static void describe(const struct pyproc_pool *pool, struct pp_slot *slot,
     info->state = pp_worker_state_name(atomic_load(&worker->state));
     info->tasks_done = atomic_load(&worker->tasks_done);
     info->age = (double)(pp_now() - worker->born) / 1e9;
+    info->generation = slot->generation;
+    info->rss = 0;
     info->start_method = worker->template ? "template" : "exec";
     (void)snprintf(info->start_reason, sizeof info->start_reason, "%s", pool->start_reason);
 }
@@ -82,7 +89,43 @@ PYPROC_API size_t pyproc_workers(struct pyproc_pool *pool, struct pyproc_worker_
         n++;
     }
     (void)pthread_mutex_unlock(&pool->lock);
+    for (size_t i = 0; i < n && i < max; i++)
+        if (infos[i].pid > 0)
+            infos[i].rss = pp_life_rss(infos[i].pid);
     return n;
+}
+
+struct pp_functions *pp_functions_new(const struct pp_message_hello_reply *reply)
+{
+    struct pp_functions *functions = calloc(1, sizeof *functions);
+
+    if (!functions)
+        return NULL;
+    functions->items = calloc(reply->n_functions + 1, sizeof *functions->items);
+    functions->n = functions->items ? reply->n_functions : 0;
+    atomic_init(&functions->refs, 1);
+    for (size_t i = 0; i < functions->n; i++) {
+        const struct pp_function_info *from = &reply->functions[i];
+        char *name = strndup((const char *)from->name.data, from->name.size);
+        char *signature = strndup((const char *)from->signature.data, from->signature.size);
+
+        functions->items[i].name = (struct pyproc_bytes){name, name ? from->name.size : 0};
+        functions->items[i].qualname =
+            (struct pyproc_bytes){signature, signature ? from->signature.size : 0};
+    }
+    return functions;
+}
+
+void pp_functions_unref(struct pp_functions *functions)
+{
+    if (!functions || atomic_fetch_sub(&functions->refs, 1) != 1)
+        return;
+    for (size_t i = 0; i < functions->n; i++) {
+        free((void *)(uintptr_t)functions->items[i].name.data);
+        free((void *)(uintptr_t)functions->items[i].qualname.data);
+    }
+    free(functions->items);
+    free(functions);
 }
 
 PYPROC_API int pyproc_resize(struct pyproc_pool *pool, unsigned min_workers, unsigned max_workers)
@@ -106,17 +149,18 @@ PYPROC_API void pyproc_functions(struct pyproc_pool *pool,
                                               struct pyproc_bytes signature),
                                  void *token)
 {
-    const struct pyproc_function *functions;
-    size_t n;
+    struct pp_functions *functions;
 
     if (pp_pool_forked(pool))
         return;
     (void)pthread_mutex_lock(&pool->lock);
-    functions = pool->functions; /* set once, never changed */
-    n = pool->n_functions;
+    functions = pool->functions;
+    if (functions)
+        (void)atomic_fetch_add(&functions->refs, 1);
     (void)pthread_mutex_unlock(&pool->lock);
-    for (size_t i = 0; i < n; i++)
-        each(token, functions[i].name, functions[i].qualname);
+    for (size_t i = 0; functions && i < functions->n; i++)
+        each(token, functions->items[i].name, functions->items[i].qualname);
+    pp_functions_unref(functions);
 }
 
 PYPROC_API int32_t pyproc_keeper_pid(struct pyproc_pool *pool)

@@ -125,8 +125,11 @@ static struct pp_slot *acquire(struct pyproc_pool *pool, const struct pyproc_req
 /* `reply`: of the call that ran, or NULL. */
 static void release(struct pyproc_pool *pool, struct pp_slot *slot, struct pyproc_reply *reply)
 {
-    if (reply && (reply->end == PYPROC_END_VALUE || reply->end == PYPROC_END_FAILURE))
+    if (reply && (reply->end == PYPROC_END_VALUE || reply->end == PYPROC_END_FAILURE)) {
         (void)atomic_fetch_add_explicit(&slot->worker.tasks_done, 1, memory_order_relaxed);
+        if (pool->life.max_memory > 0)
+            pp_life_weigh(pool, slot);
+    }
     (void)pthread_mutex_lock(&pool->lock);
     if (slot->soft != PP_SOFT_NONE && reply)
         pp_soft_end(slot->soft, reply);

@@ -23,6 +23,8 @@ PYPROC_API void pyproc_config_init(struct pyproc_config *config)
         .min_workers = 1,
         .max_workers = 1,
         .priority_step = PP_SECOND,
+        .recycle_age = PYPROC_FOREVER,
+        .idle_timeout = PYPROC_FOREVER,
         .max_queue_bytes = (size_t)256 << 20,
         .max_frame = (size_t)16 << 20,
         .max_result = (size_t)16 << 20,
@@ -93,12 +95,18 @@ void pp_pool_give_back(struct pyproc_pool *pool, struct pp_slot *slot)
         return;
     }
     atomic_store_explicit(&worker->state, PP_WORKER_READY, memory_order_relaxed);
+    if (slot->leaving || (pp_life_watches(&pool->life) && pp_life_spent(pool, slot))) {
+        pp_loop_wake(pool->loop); /* it lets it leave */
+        return;
+    }
     if (pool->n_waiting > 0)
         next = pp_line_first(pool);
     if (next && next->kind == PP_WANT_THREAD) {
         grant(pool, next, slot);
         return;
     }
+    if (pool->life.idle_timeout != PP_NEVER)
+        slot->idle_since = pp_now_coarse();
     pp_list_push_front(&pool->idle, &slot->idle);
     if (next || pool->state != PP_POOL_OPEN)
         pp_loop_wake(pool->loop);
@@ -146,6 +154,10 @@ struct pp_census pp_pool_census(const struct pyproc_pool *pool)
 
         if (slot->buried || slot->retired || atomic_load(&slot->worker.cause))
             continue;
+        if (slot->leaving) {
+            census.leaving++;
+            continue;
+        }
         census.live++;
         if (state <= PP_WORKER_IMPORTING)
             census.starting++;
@@ -161,6 +173,10 @@ static int check(const struct pyproc_config *config)
 {
     if (!config->python)
         return pp_fail(-EINVAL, "config.python is missing");
+    if (config->recycle_jitter >= 1000000)
+        return pp_fail(-EINVAL, "config.recycle_jitter is in parts of a million, below 1000000");
+    if (config->recycle_age < 1 || config->idle_timeout < 1)
+        return pp_fail(-EINVAL, "config.recycle_age and idle_timeout are 1 ns or more");
     if (config->priority_step < 1)
         return pp_fail(-EINVAL, "config.priority_step is below 1 ns");
     if (config->start_method > PYPROC_START_AUTO)
@@ -206,6 +222,8 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
     pool->watch_at = PP_NEVER;
     pool->watch_pause = PP_MS;
     pool->armed = pool->recall_at = pool->close_at = pool->dumps_at = PP_NEVER;
+    pp_life_init(&pool->life, config);
+    pool->generation = 1;
     pool->supervisor = (struct pp_supervisor){.calls = &pp_pool_supervisor_calls,
                                               .token = pool,
                                               .plan = &pool->plan,
@@ -215,11 +233,8 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
 
 void pp_pool_destroy(struct pyproc_pool *pool)
 {
-    for (size_t i = 0; i < pool->n_functions; i++) {
-        free((void *)(uintptr_t)pool->functions[i].name.data);
-        free((void *)(uintptr_t)pool->functions[i].qualname.data);
-    }
-    free(pool->functions);
+    pp_functions_unref(pool->functions);
+    pp_functions_unref(pool->reload.functions);
     free(pool->buckets);
     free(pool->expiry);
     if (pool->start_error) {
@@ -311,7 +326,7 @@ PYPROC_API void pyproc_pool_after_fork(struct pyproc_pool *pool)
     /* No lock: the thread that held it does not exist here. Another thread may have been
      * changing the ring when the fork came, so the walk is bounded. */
     at = pool->slots.next;
-    for (unsigned i = 0; at && at != &pool->slots && i < PP_WORKERS_MAX; i++, at = at->next)
+    for (unsigned i = 0; at && at != &pool->slots && i < 2 * PP_WORKERS_MAX; i++, at = at->next)
         forget_descriptors(&pp_container(at, struct pp_slot, link)->worker);
     at = pool->templates.next;
     for (unsigned i = 0; at && at != &pool->templates && i < PP_WORKERS_MAX; i++, at = at->next)

@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "include/pyproc.h"
 #include "metrics/metrics.h"
+#include "pool/life.h"
 #include "supervisor/template.h"
 #include "supervisor/worker.h"
 
@@ -51,6 +52,20 @@ struct pp_slot {
     bool retired;          /* loop: told to leave */
     bool buried;           /* loop: the dead callback has run */
     bool ending;           /* loop: its channel is at the end; the report is awaited */
+
+    /* How long it lives, see life.c. */
+    bool spare;          /* lock: ready, in life.stock */
+    bool leaving;        /* lock: gets no more calls */
+    bool probe;          /* loop: whether it becomes ready decides on a reload */
+    bool unweighed;      /* owner, or loop: its memory is to be looked at */
+    _Atomic bool heavy;  /* it holds more than Recycle(max_memory=) */
+    const char *due;     /* lock: why it is to be replaced; NULL: it is not */
+    unsigned generation; /* never changes */
+    uint64_t max_tasks;  /* never changes once ready */
+    int64_t ready_at;    /* likewise */
+    int64_t due_at;      /* likewise: by its age */
+    int64_t weigh_at;    /* owner, or loop: not before */
+    int64_t idle_since;  /* lock; coarse */
 
     /* Loop, while it owns the slot. */
     struct pp_list inflight; /* calls written to it, oldest first */
@@ -142,6 +157,9 @@ struct pyproc_pool {
     enum pyproc_start start_method; /* likewise: AUTO becomes EXEC when no fork is safe */
     char start_reason[192];         /* likewise */
     struct pp_list idle;
+    struct pp_life life;
+    struct pp_reload reload;
+    unsigned generation; /* of the application's code; the first is 1 */
     struct pp_line line;
     size_t n_waiting; /* wants */
     size_t n_waiting_calls;
@@ -153,9 +171,8 @@ struct pyproc_pool {
     size_t n_buckets, n_calls;
     struct pp_call **expiry; /* heap by queue_deadline */
     size_t n_expiry, expiry_capacity;
-    struct pyproc_function *functions; /* published by the first worker; `bytes` are owned */
-    size_t n_functions;
-    unsigned room_waiters; /* threads in submit that wait for room */
+    struct pp_functions *functions; /* published by the first worker of the generation */
+    unsigned room_waiters;          /* threads in submit that wait for room */
     int32_t keeper_pid;
     bool watches;        /* some call has a limit of memory or processor time */
     int64_t watch_at;    /* when to look; PP_NEVER: nothing runs */
@@ -255,7 +272,64 @@ void pp_requeue(struct pyproc_pool *pool, struct pp_call *call, struct pp_done *
 /* One turn of the loop: everything that is due. Lock not held. */
 void pp_pool_turn(struct pyproc_pool *pool);
 
+/* How many tasks a call is: an item of a chunk is one. */
+static inline uint32_t pp_call_tasks(const struct pp_call *call)
+{
+    return call->message.items ? call->message.items : 1;
+}
+
+/* life.c; lock held unless said otherwise. */
+extern const char pp_due_idle[];
+void pp_life_init(struct pp_life *life, const struct pyproc_config *config); /* no lock */
+/* Whether give_back must ask pp_life_spent. */
+static inline bool pp_life_watches(const struct pp_life *life)
+{
+    return life->max_tasks > 0 || life->max_memory > 0;
+}
+/* Nobody owns the slot any more: true when it has done its last task. Any thread. */
+bool pp_life_spent(struct pyproc_pool *pool, struct pp_slot *slot);
+/* How many more tasks it may be offered; a call that is more than that is still given whole. */
+size_t pp_life_room(const struct pyproc_pool *pool, const struct pp_slot *slot);
+/* After a task, no lock: looks at the memory of a worker that the thread owns, or whose slot
+ * nobody owns while the lock is held. */
+void pp_life_weigh(const struct pyproc_pool *pool, struct pp_slot *slot);
+/* Bytes resident; 0 when the kernel does not say. No lock. */
+uint64_t pp_life_rss(int32_t pid);
+/* Loop: a worker is ready to serve. */
+void pp_life_ready(struct pyproc_pool *pool, struct pp_slot *slot);
+/* Loop: replaces, adds, takes off. */
+void pp_life_turn(struct pyproc_pool *pool, int64_t now);
+/* Loop: tells a worker that nobody owns to leave by itself. */
+void pp_life_retire(struct pyproc_pool *pool, struct pp_slot *slot);
+/* Loop: how many workers to start. */
+unsigned pp_life_missing(struct pyproc_pool *pool);
+/* When to look again. */
+int64_t pp_life_next(const struct pyproc_pool *pool);
+
+/* reload.c; loop thread. */
+/* One step, when there is one to take; lock not held. */
+void pp_reload_turn(struct pyproc_pool *pool);
+/* What becomes of the first worker of the next generation; lock held. True when the worker is
+ * to serve. */
+bool pp_reload_probe_ready(struct pyproc_pool *pool, struct pp_slot *slot);
+void pp_reload_probe_dead(struct pyproc_pool *pool, struct pp_slot *slot);
+/* Of its template; lock not held. True when it was the reload's. */
+bool pp_reload_template_ready(struct pyproc_pool *pool, struct pp_template *template);
+void pp_reload_template_dead(struct pyproc_pool *pool, struct pp_template *template);
+
+/* info.c */
+struct pp_functions *pp_functions_new(const struct pp_message_hello_reply *reply);
+void pp_functions_unref(struct pp_functions *functions); /* NULL is fine */
+
 /* run.c: what the loop thread does. */
+/* Starts a worker of that generation, from the template unless it is NULL; lock not held. 0 and
+ * its slot, or a negative errno. */
+int pp_pool_start_slot(struct pyproc_pool *pool, struct pp_template *template, unsigned generation,
+                       struct pp_slot **slotp);
+/* Why a worker never became ready. */
+void pp_pool_explain_start(const struct pp_worker *worker, struct pyproc_reply *why);
+/* Whether somebody else ended a worker that was being started. */
+bool pp_pool_was_victim(const struct pp_worker *worker);
 extern const struct pp_loop_calls pp_pool_loop_calls;
 extern const struct pp_supervisor_calls pp_pool_supervisor_calls;
 struct pp_worker *pp_pool_find_worker(void *token, uint32_t id);
@@ -278,7 +352,8 @@ void pp_pool_templates_sweep(struct pyproc_pool *pool);
 
 /* Workers by what they are; lock held. */
 struct pp_census {
-    unsigned live, starting, idle, busy;
+    unsigned live, starting, idle, busy; /* the last three make the first */
+    unsigned leaving;                    /* beside them: busy for the last time */
 };
 struct pp_census pp_pool_census(const struct pyproc_pool *pool);
 

@@ -15,8 +15,6 @@
 #define START_PAUSE (PP_SECOND / 10)
 #define START_PAUSE_MAX (30 * PP_SECOND)
 #define START_TRIES 3
-/* How long a worker that was told to leave may take. */
-#define LEAVE_TIME (1 * PP_SECOND)
 
 #define EACH_SLOT(pool, at, after)                                                \
     for ((at) = (pool)->slots.next, (after) = (at)->next; (at) != &(pool)->slots; \
@@ -66,7 +64,7 @@ static void remember_failure(struct pyproc_pool *pool, struct pyproc_reply *from
 
 /* Whether somebody else ended a worker that was being started: by hand, the kernel short of
  * memory, or with its keeper. That says nothing about the application. */
-static bool was_victim(const struct pp_worker *worker)
+bool pp_pool_was_victim(const struct pp_worker *worker)
 {
     const char *cause = worker->death.cause;
 
@@ -96,7 +94,7 @@ static void start_failed(struct pyproc_pool *pool, struct pyproc_reply *why, boo
         pp_pool_end_waiting(pool, PYPROC_END_START, NULL, &pool->start_error->reply, done);
 }
 
-static struct pp_slot *slot_new(struct pyproc_pool *pool)
+static struct pp_slot *slot_new(struct pyproc_pool *pool, unsigned generation)
 {
     struct pp_slot *slot = calloc(1, sizeof *slot);
 
@@ -105,7 +103,8 @@ static struct pp_slot *slot_new(struct pyproc_pool *pool)
     pp_list_init(&slot->link);
     pp_list_init(&slot->idle);
     pp_list_init(&slot->inflight);
-    slot->deadline = PP_NEVER;
+    slot->deadline = slot->due_at = PP_NEVER;
+    slot->generation = generation;
     pp_worker_init(&slot->worker);
     (void)pthread_mutex_lock(&pool->lock);
     pp_list_push_back(&pool->slots, &slot->link);
@@ -125,27 +124,42 @@ static void slot_free(struct pyproc_pool *pool, struct pp_slot *slot)
 /* Something is on its way: more cannot be started now. */
 enum { COMING = 1 };
 
-static int start_worker(struct pyproc_pool *pool)
+int pp_pool_start_slot(struct pyproc_pool *pool, struct pp_template *template, unsigned generation,
+                       struct pp_slot **slotp)
 {
-    bool fork = pool->start_method != PYPROC_START_EXEC;
-    struct pp_slot *slot;
+    struct pp_slot *slot = slot_new(pool, generation);
     int r;
 
-    if (fork && !pool->template) {
-        r = pp_pool_want_template(pool);
-        return r < 0 ? r : COMING;
-    }
-    slot = slot_new(pool);
     if (!slot)
         return -ENOMEM;
     pool->next_worker++;
-    if (fork)
-        r = pp_template_fork(pool->template, &slot->worker, &pool->supervisor, pool->next_worker);
+    if (template)
+        r = pp_template_fork(template, &slot->worker, &pool->supervisor, pool->next_worker);
     else
         r = pp_worker_start(&slot->worker, &pool->supervisor, pool->next_worker);
-    if (r < 0)
+    if (r < 0) {
         slot_free(pool, slot);
-    return r;
+        return r;
+    }
+    pp_count(&pool->metrics.workers_started);
+    *slotp = slot;
+    return 0;
+}
+
+static int start_worker(struct pyproc_pool *pool)
+{
+    struct pp_template *template = NULL;
+    struct pp_slot *slot;
+    int r;
+
+    if (pool->start_method != PYPROC_START_EXEC) {
+        template = pool->template;
+        if (!template) {
+            r = pp_pool_want_template(pool);
+            return r < 0 ? r : COMING;
+        }
+    }
+    return pp_pool_start_slot(pool, template, pool->generation, &slot);
 }
 
 /* Lock not held: what it does in the kernel takes its time. */
@@ -163,45 +177,9 @@ static int start_one(struct pyproc_pool *pool, struct pp_done *done)
         pyproc_reply_clear(&why);
         return r;
     }
-    if (r == 0)
-        pp_count(&pool->metrics.workers_started);
-    pool->keeper_pid = (int32_t)pp_keeper_pid(pool->supervisor.keeper);
+    if (pool->supervisor.keeper) /* gone with it may be what is still on its way */
+        pool->keeper_pid = (int32_t)pp_keeper_pid(pool->supervisor.keeper);
     return r;
-}
-
-/* Lock held: workers whose start has failed and that are not reported dead yet. Only their
- * death says whether another try makes sense. */
-static unsigned failing(const struct pyproc_pool *pool)
-{
-    const struct pp_list *at;
-    unsigned n = 0;
-
-    for (at = pool->slots.next; at != &pool->slots; at = at->next) {
-        const struct pp_slot *slot = pp_container(at, struct pp_slot, link);
-
-        n += !slot->buried && !slot->was_ready && atomic_load(&slot->worker.cause) != NULL;
-    }
-    return n;
-}
-
-/* Lock held: how many more workers the line and the minimum ask for. */
-static unsigned missing(const struct pyproc_pool *pool)
-{
-    struct pp_census census = pp_pool_census(pool);
-    unsigned doubtful = failing(pool);
-    size_t wanted;
-
-    census.live += doubtful;
-    census.starting += doubtful;
-    wanted = pool->n_waiting > census.starting ? pool->n_waiting - census.starting : 0;
-    if (pool->state >= PP_POOL_CLOSING || census.live >= pool->max_workers)
-        return 0;
-    if (pool->state == PP_POOL_OPEN && census.live < pool->min_workers &&
-        wanted < pool->min_workers - census.live)
-        wanted = pool->min_workers - census.live;
-    if (wanted > pool->max_workers - census.live)
-        wanted = pool->max_workers - census.live;
-    return (unsigned)wanted;
 }
 
 static void start_missing(struct pyproc_pool *pool, struct pp_done *done)
@@ -211,7 +189,7 @@ static void start_missing(struct pyproc_pool *pool, struct pp_done *done)
     if (pool->next_start > pp_now())
         return;
     (void)pthread_mutex_lock(&pool->lock);
-    n = missing(pool);
+    n = pp_life_missing(pool);
     (void)pthread_mutex_unlock(&pool->lock);
     while (n-- > 0 && start_one(pool, done) == 0)
         ;
@@ -219,26 +197,18 @@ static void start_missing(struct pyproc_pool *pool, struct pp_done *done)
 
 /* --- the supervisor's news ------------------------------------------------------ */
 
-static void on_hello(void *token, const struct pp_message_hello_reply *reply)
+/* The first worker or template of a generation says what there is to call. */
+static void on_hello(void *token, struct pp_worker *worker,
+                     const struct pp_message_hello_reply *reply)
 {
     struct pyproc_pool *pool = token;
-    struct pyproc_function *functions;
+    bool next = worker->role == PP_ROLE_TEMPLATE ? pp_template_of(worker) == pool->reload.template
+                                                 : pp_slot_of(worker) == pool->reload.probe;
+    struct pp_functions **place = next ? &pool->reload.functions : &pool->functions;
 
     (void)pthread_mutex_lock(&pool->lock);
-    functions = pool->functions ? NULL : calloc(reply->n_functions + 1, sizeof *functions);
-    for (size_t i = 0; functions && i < reply->n_functions; i++) {
-        const struct pp_function_info *from = &reply->functions[i];
-        char *name = strndup((const char *)from->name.data, from->name.size);
-        char *signature = strndup((const char *)from->signature.data, from->signature.size);
-
-        functions[i].name = (struct pyproc_bytes){name, name ? from->name.size : 0};
-        functions[i].qualname =
-            (struct pyproc_bytes){signature, signature ? from->signature.size : 0};
-    }
-    if (functions) {
-        pool->functions = functions;
-        pool->n_functions = reply->n_functions;
-    }
+    if (!*place)
+        *place = pp_functions_new(reply);
     (void)pthread_mutex_unlock(&pool->lock);
 }
 
@@ -253,17 +223,16 @@ static void on_ready(void *token, struct pp_worker *worker)
         return;
     }
     (void)pthread_mutex_lock(&pool->lock);
-    slot->was_ready = true;
     pp_limits_ready(pool, slot);
     pool->start_failures = 0;
     pool->next_start = 0;
-    pp_pool_give_back(pool, slot);
+    if (!slot->probe || pp_reload_probe_ready(pool, slot))
+        pp_life_ready(pool, slot);
     (void)pthread_mutex_unlock(&pool->lock);
     pp_pool_turn(pool);
 }
 
-/* Lock held: the reply that says why it never became ready. */
-static void explain_start(const struct pp_worker *worker, struct pyproc_reply *why)
+void pp_pool_explain_start(const struct pp_worker *worker, struct pyproc_reply *why)
 {
     char text[200];
 
@@ -290,8 +259,8 @@ static void tell_start_failed(struct pyproc_pool *pool, const struct pp_worker *
 {
     struct pyproc_reply why = {0};
 
-    explain_start(worker, &why);
-    start_failed(pool, &why, was_victim(worker), done);
+    pp_pool_explain_start(worker, &why);
+    start_failed(pool, &why, pp_pool_was_victim(worker), done);
     pyproc_reply_clear(&why);
 }
 
@@ -324,7 +293,9 @@ static void on_dead(void *token, struct pp_worker *worker)
     pp_list_remove(&slot->idle);
     if (slot->owner == PP_OWNER_LOOP)
         pp_answer_dead(pool, slot, &done);
-    if (!slot->was_ready && pool->state < PP_POOL_CLOSING)
+    if (slot->probe)
+        pp_reload_probe_dead(pool, slot);
+    else if (!slot->was_ready && pool->state < PP_POOL_CLOSING)
         tell_start_failed(pool, worker, &done);
     (void)pthread_mutex_unlock(&pool->lock);
     pp_pool_template_crash(pool, worker);
@@ -408,25 +379,6 @@ static void check_deadlines(struct pyproc_pool *pool, int64_t now, struct pp_don
     }
 }
 
-/* An idle worker sees the end of its channel and leaves by itself. */
-static void retire(struct pyproc_pool *pool, struct pp_slot *slot)
-{
-    pp_list_remove(&slot->idle);
-    slot->retired = true;
-    pp_worker_goodbye(&slot->worker);
-    pp_pool_deadline(pool, slot, pp_after(pp_now(), LEAVE_TIME));
-}
-
-static void retire_surplus(struct pyproc_pool *pool)
-{
-    unsigned live = pp_pool_census(pool).live;
-
-    while (live > pool->max_workers && !pp_list_empty(&pool->idle)) {
-        retire(pool, pp_container(pool->idle.prev, struct pp_slot, idle));
-        live--;
-    }
-}
-
 static void close_workers(struct pyproc_pool *pool, struct pp_done *done)
 {
     struct pp_list *at, *after;
@@ -439,7 +391,7 @@ static void close_workers(struct pyproc_pool *pool, struct pp_done *done)
         if (slot->buried || slot->retired)
             continue;
         if (!pool->hurry && !pp_list_empty(&slot->idle))
-            retire(pool, slot);
+            pp_life_retire(pool, slot);
         else
             (void)pp_worker_doom(&slot->worker, "closed");
     }
@@ -473,9 +425,10 @@ static void arm(struct pyproc_pool *pool)
     struct pp_list *link, *after;
 
     at = earlier(at, earlier(pool->watch_at, pp_pool_templates_next(pool)));
+    at = earlier(at, pp_life_next(pool));
     if (pool->n_expiry > 0)
         at = earlier(at, pool->expiry[0]->queue_deadline);
-    if (pool->next_start > pp_now() && missing(pool) > 0)
+    if (pool->next_start > pp_now() && pp_life_missing(pool) > 0)
         at = earlier(at, pool->next_start);
     EACH_SLOT(pool, link, after)
     {
@@ -507,10 +460,10 @@ static void locked_turn(struct pyproc_pool *pool, struct pp_done *done)
         pool->recall_at = PP_NEVER;
         pp_recall_all(pool, done);
     }
+    pp_life_turn(pool, now);
     if (pool->state >= PP_POOL_CLOSING)
         close_workers(pool, done);
     carry_out_dooms(pool);
-    retire_surplus(pool);
     pp_dispatch(pool, done);
     sweep(pool);
     pp_pool_templates_sweep(pool);
@@ -526,6 +479,7 @@ void pp_pool_turn(struct pyproc_pool *pool)
     (void)pthread_mutex_unlock(&pool->lock);
     pp_dispatch_send(pool);
     start_missing(pool, &done);
+    pp_reload_turn(pool);
     (void)pthread_mutex_lock(&pool->lock);
     carry_out_dooms(pool); /* sending may have doomed one */
     arm(pool);

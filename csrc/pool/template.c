@@ -93,6 +93,8 @@ void pp_pool_template_ready(struct pyproc_pool *pool, struct pp_worker *worker)
         return;
     if (pool->start_method == PYPROC_START_AUTO)
         say_why(pool, PYPROC_START_AUTO, "auto: the template has one thread");
+    if (pp_reload_template_ready(pool, template))
+        return;
     pool->template = template;
     pool->coming = NULL;
     if (old)
@@ -146,7 +148,9 @@ bool pp_pool_template_dead(struct pyproc_pool *pool, struct pp_worker *worker)
 {
     struct pp_template *template = pp_template_of(worker);
     bool was_coming = template == pool->coming;
-    bool failed = was_coming && !pool->template && strcmp(worker->death.cause, "threads") != 0;
+    uint32_t id = worker->id;
+    bool failed = was_coming && !pool->template && strcmp(worker->death.cause, "threads") != 0 &&
+                  strcmp(worker->death.cause, "renewed") != 0;
 
     template->buried = true;
     if (was_coming)
@@ -158,8 +162,9 @@ bool pp_pool_template_dead(struct pyproc_pool *pool, struct pp_worker *worker)
         if (may_start(pool))
             (void)pp_pool_want_template(pool);
     }
-    while ((worker = unborn(pool, template->worker.id)) != NULL)
-        pp_supervisor_orphaned(worker);
+    pp_reload_template_dead(pool, template);
+    while ((worker = unborn(pool, id)) != NULL)
+        pp_supervisor_orphaned(worker); /* a turn comes with it that frees the template */
     return failed;
 }
 

@@ -121,7 +121,7 @@ static void hear_hello(struct pp_worker *worker, const struct pp_message *messag
             atomic_store(&worker->state, PP_WORKER_READY);
         else
             (void)pp_watch_set(worker->call_watch, 0);
-        supervisor->calls->hello(supervisor->token, &message->hello_reply);
+        supervisor->calls->hello(supervisor->token, worker, &message->hello_reply);
         supervisor->calls->ready(supervisor->token, worker);
         return;
     }

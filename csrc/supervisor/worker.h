@@ -93,7 +93,8 @@ struct pp_supervisor_calls {
     /* It is gone, with all that it started. The channel is still open: bytes that it
      * wrote before may wait in it. */
     void (*dead)(void *token, struct pp_worker *worker);
-    void (*hello)(void *token, const struct pp_message_hello_reply *reply);
+    void (*hello)(void *token, struct pp_worker *worker,
+                  const struct pp_message_hello_reply *reply); /* before ready */
 };
 
 /* One a pool; the loop thread's, but for pp_worker_doom. */

@@ -1,0 +1,103 @@
+"""How a pool's workers come and go while it is open: the part of Pool that is about processes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pyproc import _options
+
+if TYPE_CHECKING:
+    from pyproc import _core
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """A worker as it was at one moment.
+
+    state: "launching", "importing", "ready", "busy", "draining" or "dead". tasks_done: calls, and
+    items of chunks, that it has answered. age: seconds since its launch. start_method: "exec" or
+    "template"; start_reason: why that one. generation: of the application's code; 1 at first,
+    counted up by `Pool.reload`. rss: bytes resident in memory, 0 when the kernel does not say.
+    """
+
+    id: int
+    pid: int
+    state: str
+    tasks_done: int
+    age: float
+    start_method: str
+    start_reason: str
+    generation: int
+    rss: int
+
+
+class Lifecycle:
+    """What a pool's processes are told as a whole. Any thread."""
+
+    _core: _core.Pool
+    _least: int
+    _most: int
+
+    def workers(self) -> list[WorkerInfo]:
+        """The living workers; also those that start, and those that end their last calls."""
+        return [WorkerInfo(*fields) for fields in self._core.workers()]
+
+    def resize(
+        self,
+        workers: int | None = None,
+        *,
+        min_workers: int | None = None,
+        max_workers: int | None = None,
+    ) -> None:
+        """Sets how many workers there may be, at once and for running calls too.
+
+        `workers` is another word for max_workers; what is not named stays, but a min_workers that
+        is too high for the new maximum comes down with it. More workers are started when calls
+        want them, min_workers at once; of too many the idle ones leave at once and the others when
+        their call has ended. No call is lost. Raises ValueError for a minimum above the maximum.
+        """
+        if workers is not None and max_workers is not None:
+            raise ValueError("resize: workers= and max_workers= mean the same: use one of the two")
+        if workers is None and min_workers is None and max_workers is None:
+            raise TypeError("resize: workers, min_workers= or max_workers= is needed")
+        most = workers if workers is not None else max_workers
+        _options.worker_counts(workers, None, max_workers)  # is it a number?
+        most = self._most if most is None else most
+        least = min(self._least, most) if min_workers is None else min_workers
+        least, most = _options.worker_counts(None, least, most)
+        self._core.resize(least, most)
+        self._least, self._most = least, most
+
+    def reload(self, timeout: float | None = None) -> None:
+        """Goes over to freshly imported code, call by call.
+
+        First one worker is started with it; when that fails, WorkerStartError is raised with its
+        traceback and the pool goes on with the code that it has. Then each worker is replaced as
+        soon as a new one is ready; old ones end the calls that they have. Returns when every new
+        call is answered by new code; `workers()` may still show old ones (by `generation`) that
+        end their last calls. No call is lost. timeout: seconds, None for as long as it takes;
+        TimeoutError after it: what was not ready is undone, a replacement that had begun goes on.
+        """
+        _check_timeout(timeout, "reload")
+        if not self._core.reload(timeout):
+            raise TimeoutError(
+                f"reload: not done within {timeout} s; stats()['generation'] names the current one"
+            )
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Refuses new calls from now on (PoolClosed) and waits for the admitted ones, for at most
+        `timeout` seconds (None: as long as they take). Answers whether all have ended. The pool
+        stays as it is until `close`; there is no way back."""
+        _check_timeout(timeout, "drain")
+        return self._core.drain(timeout)
+
+
+def _check_timeout(timeout: float | None, function: str) -> None:
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"{function}(timeout={timeout!r}): seconds or None are needed")
+    if timeout < 0 or math.isnan(timeout):
+        raise ValueError(f"{function}(timeout={timeout!r}): 0 seconds or more, or None, is needed")
