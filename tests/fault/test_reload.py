@@ -215,15 +215,15 @@ def test_a_reload_that_takes_too_long_is_undone(pool: Pool, code: Code) -> None:
 def test_closing_during_a_reload_ends_both(code: Code) -> None:
     ends: list[BaseException] = []
 
-    def reload() -> None:
+    def reload(opened: Pool) -> None:
         try:
-            pool.reload()
+            opened.reload()
         except pyproc.Error as error:
             ends.append(error)
 
-    with Pool(code.path, workers=2) as pool:
+    with Pool(code.path, workers=2) as opened:
         code.write(2, "time.sleep(20)\n")
-        thread = threading.Thread(target=reload, daemon=True)
+        thread = threading.Thread(target=reload, args=(opened,), daemon=True)
         thread.start()
         time.sleep(0.2)
         begin = time.monotonic()

@@ -145,7 +145,7 @@ def test_a_worker_that_holds_too_much_memory_is_replaced(app: Path, method: Any)
 def test_workers_started_together_are_not_replaced_together(app: Path) -> None:
     with Pool(app, workers=4, recycle=Recycle(max_age=2.0, jitter=0.9)) as pool:
         fill(pool, 4)
-        ends = []
+        ends: list[float] = []
         while len(ends) < 4:
             recycled = pool.stats()["workers_recycled"]
             if recycled > len(ends):
