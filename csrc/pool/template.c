@@ -18,6 +18,9 @@
 /* All forks of one template have one address layout: who may crash often enough learns it. */
 enum { CRASHES_MAX = 20 };
 
+/* A template's end takes those along that it has forked and that lead no session yet. */
+#define RETIRE_TIME (1 * PP_SECOND)
+
 static void say_why(struct pyproc_pool *pool, enum pyproc_start method, const char *why)
 {
     (void)pthread_mutex_lock(&pool->lock);
@@ -98,7 +101,7 @@ void pp_pool_template_ready(struct pyproc_pool *pool, struct pp_worker *worker)
     pool->template = template;
     pool->coming = NULL;
     if (old)
-        (void)pp_worker_doom(&old->worker, "renewed");
+        old->retire_at = pp_after(pp_now(), RETIRE_TIME);
 }
 
 struct pp_template *pp_pool_find_template(struct pyproc_pool *pool, uint32_t id)
@@ -173,8 +176,13 @@ void pp_pool_templates_due(struct pyproc_pool *pool, int64_t now)
     struct pp_list *at;
 
     for (at = pool->templates.next; at != &pool->templates; at = at->next) {
-        struct pp_worker *worker = &pp_container(at, struct pp_template, link)->worker;
+        struct pp_template *template = pp_container(at, struct pp_template, link);
+        struct pp_worker *worker = &template->worker;
 
+        if (template->retire_at <= now) {
+            template->retire_at = PP_NEVER;
+            (void)pp_worker_doom(worker, "renewed");
+        }
         if (worker->start_deadline <= now) {
             worker->start_deadline = PP_NEVER;
             (void)pp_worker_doom(worker, "start timeout");
@@ -216,6 +224,8 @@ int64_t pp_pool_templates_next(const struct pyproc_pool *pool)
 
         if (!template->buried && template->worker.start_deadline < next)
             next = template->worker.start_deadline;
+        if (!template->buried && template->retire_at < next)
+            next = template->retire_at;
     }
     return next;
 }

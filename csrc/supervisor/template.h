@@ -19,6 +19,7 @@ struct pp_template {
     struct pp_list link;     /* in the pool's list; the pool's lock */
     unsigned generation;     /* of the application's code */
     unsigned crashes;        /* of its children */
+    int64_t retire_at;       /* when it is ended, since another one took its place; PP_NEVER */
     bool buried;             /* the dead callback has run */
 };
 
