@@ -140,6 +140,7 @@ def rare(
     deadline: float | None,
     memory: int | str | None,
     cpu_time: float | None,
+    pool_memory: int | None = None,
 ) -> dict[str, Any] | None:
     """A call's options that few calls have; None: it has none."""
     if isinstance(priority, bool) or not isinstance(priority, int):
@@ -154,10 +155,20 @@ def rare(
         options["deadline"] = deadline
     if memory is not None:
         options["memory"] = config.memory_size(memory, "memory")
+        if pool_memory is not None and options["memory"] > pool_memory:
+            raise ValueError(
+                f"memory={memory!r} is above the pool's Limits(memory={pool_memory}): the kernel "
+                "holds its workers to that; a call may have less"
+            )
     if cpu_time is not None:
         config.check_seconds(cpu_time, "cpu_time")
         options["cpu_time"] = cpu_time
     return options or None
+
+
+def memory_limit(limits: Limits) -> int | None:
+    """Bytes that a worker may hold beyond its start; None: no limit."""
+    return None if limits.memory is None else config.memory_size(limits.memory, "Limits.memory")
 
 
 def max_result(limits: Limits) -> int:

@@ -227,6 +227,7 @@ class Pool(Calls, Lifecycle):
         self._least, self._most = least, most
         self._chunk_max = (recycle or Recycle()).chunk_max
         self._task_timeout = (timeouts or Timeouts()).task
+        self._memory = _options.memory_limit(limits or Limits())
         self._owner = os.getpid()
         self._host_types = _host_types(target)
         try:
@@ -257,8 +258,8 @@ class Pool(Calls, Lifecycle):
         moment of `time.monotonic()` by which it has ended, waiting and running together; the
         earliest limit counts. priority, -100 to 100: higher is served first, and each step
         outweighs one second of waiting (Pool(priority_step=)), so that nothing waits for ever.
-        memory, cpu_time: as in Limits, for these calls. result_type: a type that msgspec turns the
-        result into, on the host.
+        memory, cpu_time: as in Limits, for these calls; memory at most the pool's. result_type:
+        a type that msgspec turns the result into, on the host.
         """
         if timeout is not False:
             config.check_seconds(timeout, "timeout")
@@ -269,7 +270,7 @@ class Pool(Calls, Lifecycle):
             timeout,
             queue_timeout,
             result_type,
-            _options.rare(priority, deadline, memory, cpu_time),
+            _options.rare(priority, deadline, memory, cpu_time, self._memory),
         )
 
     def stats(self) -> dict[str, int]:

@@ -9,6 +9,7 @@
 
 #include "supervisor/usage.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -150,16 +151,25 @@ void pp_limits_due(struct pyproc_pool *pool, int64_t now)
     pool->watch_at = busy ? pp_after(now, pool->watch_pause) : PP_NEVER;
 }
 
+/* Whether an exception says that the kernel refused memory: MemoryError, a library's kind of it,
+ * or OSError(ENOMEM, ...), whose arguments are an array of two that begins with the number. */
+static bool refused(const struct pyproc_failure_node *node)
+{
+    static const char memory[] = "MemoryError", system[] = "OSError";
+    const char *type = node->type_name.data;
+    const uint8_t *arguments = node->arguments.data;
+    size_t n = node->type_name.size, length = sizeof memory - 1;
+
+    if (n >= length && memcmp(type + n - length, memory, length) == 0)
+        return true;
+    return n == sizeof system - 1 && memcmp(type, system, n) == 0 && node->arguments.size > 2 &&
+           arguments[0] == 0x92 && arguments[1] == ENOMEM;
+}
+
 void pp_limits_end(const struct pyproc_pool *pool, struct pyproc_reply *reply)
 {
-    static const char name[] = "MemoryError";
-    const struct pyproc_failure_node *root;
-
-    if (pool->memory_limit == 0 || reply->end != PYPROC_END_FAILURE || reply->failure == NULL)
-        return;
-    root = &reply->failure->nodes[0];
-    if (root->type_name.size != sizeof name - 1 ||
-        memcmp(root->type_name.data, name, sizeof name - 1) != 0)
+    if (pool->memory_limit == 0 || reply->end != PYPROC_END_FAILURE || reply->failure == NULL ||
+        !refused(&reply->failure->nodes[0]))
         return;
     pp_reply_end(reply, PYPROC_END_MEMORY, "the kernel refused it more");
     reply->limit = pool->memory_limit;

@@ -69,6 +69,19 @@ def test_a_piece_that_the_kernel_refuses_is_the_limits_doing_too(pool: Pool) -> 
     assert pool.call("pid") == before
 
 
+@pytest.mark.parametrize("function", ["map_at_once", "numpy_at_once"])
+def test_other_words_for_the_same_refusal_are_understood(pool: Pool, function: str) -> None:
+    with pytest.raises(MemoryLimitExceeded) as caught:
+        pool.call(function, 20_000)
+    assert caught.value.how == "rlimit"
+    assert caught.value.limit == CAP * MIB
+
+
+def test_a_calls_own_limit_is_not_above_the_pools(pool: Pool) -> None:
+    with pytest.raises(ValueError, match="above the pool's Limits"):
+        pool.options(memory=f"{CAP + 1}MiB")
+
+
 def test_it_is_a_memory_error(pool: Pool) -> None:
     with pytest.raises(MemoryError):
         pool.call("grow", "pieces", 900)
@@ -84,6 +97,11 @@ def test_what_fits_is_not_disturbed(pool: Pool, way: str) -> None:
 
 def test_numpy_works_below_a_limit(pool: Pool) -> None:
     assert pool.call("use_numpy") == 1_000_000.0
+
+
+def test_pandas_works_below_a_limit(pool: Pool) -> None:
+    pytest.importorskip("pandas", reason="pandas is not installed here")
+    assert pool.call("use_pandas") == 499_500
 
 
 @pytest.mark.parametrize("way", ["call", "submit"])

@@ -98,6 +98,27 @@ WAYS = {
 
 
 @app.expose
+def map_at_once(mib: int) -> None:
+    """An OSError when the kernel refuses it."""
+    mmap.mmap(-1, mib * MIB, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+
+
+@app.expose
+def numpy_at_once(mib: int) -> None:
+    """A kind of MemoryError when the kernel refuses it."""
+    import numpy
+
+    numpy.ones(mib * MIB, dtype="u1")
+
+
+@app.expose
+def use_pandas() -> int:
+    import pandas
+
+    return int(pandas.DataFrame({"a": range(1000)})["a"].sum())
+
+
+@app.expose
 def use_numpy() -> float:
     import numpy
 
