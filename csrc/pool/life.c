@@ -139,7 +139,6 @@ static bool tasks_due(const struct pp_life *life, const struct pp_slot *slot, in
 /* Bytes resident; 0 when the kernel does not say. */
 uint64_t pp_life_rss(int32_t pid)
 {
-    static long page;
     unsigned long long size, resident;
     char path[32], text[128];
     ssize_t n;
@@ -156,9 +155,7 @@ uint64_t pp_life_rss(int32_t pid)
     text[n] = '\0';
     if (sscanf(text, "%llu %llu", &size, &resident) != 2) /* NOLINT(cert-err34-c): the kernel's */
         return 0;
-    if (page == 0)
-        page = sysconf(_SC_PAGESIZE);
-    return (uint64_t)resident * (uint64_t)page;
+    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 void pp_life_weigh(const struct pyproc_pool *pool, struct pp_slot *slot)

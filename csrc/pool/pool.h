@@ -187,6 +187,7 @@ struct pyproc_pool {
     struct pp_template *coming;   /* in the list: starting; NULL: none */
     unsigned start_failures;      /* in a row */
     int64_t next_start;           /* back-off */
+    int64_t failed_at;            /* when the last start failed that counts in start_failures */
     struct pp_reply_holder *start_error;
     int64_t recall_at; /* when to look for calls that wait behind a slow one */
     int64_t dumps_at;  /* when to look for stacks that were asked for */
@@ -340,6 +341,9 @@ int pp_pool_want_template(struct pyproc_pool *pool);
 void pp_pool_template_ready(struct pyproc_pool *pool, struct pp_worker *worker);
 /* Buries it; true when its end means that no worker can be started. */
 bool pp_pool_template_dead(struct pyproc_pool *pool, struct pp_worker *worker);
+/* It is no longer the one that forks: it ends when its last workers
+ * lead sessions of their own. NULL is fine. */
+void pp_pool_template_retire(struct pp_template *template);
 /* Not buried ones only; id 0: the oldest. */
 struct pp_template *pp_pool_find_template(struct pyproc_pool *pool, uint32_t id);
 /* A worker is dead: a template whose children crash often is renewed. */

@@ -227,8 +227,7 @@ bool pp_reload_probe_ready(struct pyproc_pool *pool, struct pp_slot *slot)
     if (reload->template) {
         pool->template = reload->template;
         reload->template = NULL;
-        if (old)
-            (void)pp_worker_doom(&old->worker, "renewed");
+        pp_pool_template_retire(old);
     }
     reload->state = PP_RELOAD_ROLLING;
     return true;

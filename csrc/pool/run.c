@@ -75,17 +75,20 @@ bool pp_pool_was_victim(const struct pp_worker *worker)
 
 /* Lock held: nobody gets a worker while none lives and none can be started. Those who wait
  * outlast a few starts that failed by no fault of the application. */
-static void start_failed(struct pyproc_pool *pool, struct pyproc_reply *why, bool victim,
-                         struct pp_done *done)
+static void start_failed(struct pyproc_pool *pool, struct pyproc_reply *why, int64_t born,
+                         bool victim, struct pp_done *done)
 {
     int64_t pause = START_PAUSE;
 
     pp_count(&pool->metrics.start_failures);
-    for (unsigned i = 0; i < pool->start_failures && pause < START_PAUSE_MAX; i++)
+    if (born >= pool->failed_at) { /* those that were started together failed together: once */
+        pool->failed_at = pp_now();
+        pool->start_failures++;
+    }
+    for (unsigned i = 1; i < pool->start_failures && pause < START_PAUSE_MAX; i++)
         pause *= 2;
     if (pause > START_PAUSE_MAX)
         pause = START_PAUSE_MAX;
-    pool->start_failures++;
     pool->next_start = pp_now() + pause + (pp_now() % (pause / 4));
     remember_failure(pool, why);
     if (victim && pool->start_failures <= START_TRIES)
@@ -172,7 +175,7 @@ static int start_one(struct pyproc_pool *pool, struct pp_done *done)
 
         pp_reply_end(&why, PYPROC_END_START, pp_fail_text());
         (void)pthread_mutex_lock(&pool->lock);
-        start_failed(pool, &why, r == -EPIPE || r == -EAGAIN, done);
+        start_failed(pool, &why, pp_now(), r == -EPIPE || r == -EAGAIN, done);
         (void)pthread_mutex_unlock(&pool->lock);
         pyproc_reply_clear(&why);
         return r;
@@ -260,7 +263,7 @@ static void tell_start_failed(struct pyproc_pool *pool, const struct pp_worker *
     struct pyproc_reply why = {0};
 
     pp_pool_explain_start(worker, &why);
-    start_failed(pool, &why, pp_pool_was_victim(worker), done);
+    start_failed(pool, &why, worker->born, pp_pool_was_victim(worker), done);
     pyproc_reply_clear(&why);
 }
 

@@ -100,8 +100,13 @@ void pp_pool_template_ready(struct pyproc_pool *pool, struct pp_worker *worker)
         return;
     pool->template = template;
     pool->coming = NULL;
-    if (old)
-        old->retire_at = pp_after(pp_now(), RETIRE_TIME);
+    pp_pool_template_retire(old);
+}
+
+void pp_pool_template_retire(struct pp_template *template)
+{
+    if (template)
+        template->retire_at = pp_after(pp_now(), RETIRE_TIME);
 }
 
 struct pp_template *pp_pool_find_template(struct pyproc_pool *pool, uint32_t id)
