@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from pyproc import _core
@@ -54,6 +55,18 @@ class Delivery:
         queue, self._queue = self._queue, None  # and its descriptor: a closed pool may be kept
         if queue is not None:
             queue.close()
+
+    def settle(self, until: float) -> bool:
+        """Waits until every end has been delivered, at most until that time.monotonic(); not on
+        the delivery thread, where it would wait for itself. Answers whether all are."""
+        queue = self._queue
+        if queue is None or self._thread is threading.current_thread():
+            return True
+        while queue.pending() > 0:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.001)
+        return True
 
     def stop(self) -> None:
         """Ends the thread when everything that waits has been delivered."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from pyproc import _options
 
 if TYPE_CHECKING:
     from pyproc import _core
+    from pyproc.delivery import Delivery
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Lifecycle:
     """What a pool's processes are told as a whole. Any thread."""
 
     _core: _core.Pool
+    _delivery: Delivery
     _least: int
     _most: int
 
@@ -88,10 +91,11 @@ class Lifecycle:
 
     def drain(self, timeout: float | None = None) -> bool:
         """Refuses new calls from now on (PoolClosed) and waits for the admitted ones, for at most
-        `timeout` seconds (None: as long as they take). Answers whether all have ended. The pool
-        stays as it is until `close`; there is no way back."""
+        `timeout` seconds (None: as long as they take). Answers whether all have ended, and their
+        futures with them. The pool stays as it is until `close`; there is no way back."""
         _check_timeout(timeout, "drain")
-        return self._core.drain(timeout)
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        return self._core.drain(timeout) and self._delivery.settle(until)
 
 
 def _check_timeout(timeout: float | None, function: str) -> None:

@@ -83,6 +83,8 @@ PyObject *pp_pool_call_values(PyObject *self, PyTypeObject *type, PyObject *cons
 
 /* queue_type.c */
 struct pyproc_queue *pp_queue_of(PyObject *object);
+/* One more call is to end there. */
+void pp_queue_expect(PyObject *object);
 
 /* pool_type.c: lets a waiting call answer ^C: takes the GIL and looks at signals. */
 struct pp_gil {

@@ -102,7 +102,9 @@ static int submit(PyObject *self, PyObject *const *args, struct pyproc_request *
     gil.thread = PyEval_SaveThread();
     r = pyproc_submit(pp_pool_of(self), request, &wait, queue, token, idp, reply);
     PyEval_RestoreThread(gil.thread);
-    if (r != 0)
+    if (r == 0)
+        pp_queue_expect(args[7]);
+    else
         Py_DECREF(token);
     return r;
 }

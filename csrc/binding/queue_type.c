@@ -3,7 +3,24 @@
 
 struct queue_object {
     PyObject_HEAD struct pyproc_queue *queue; /* a reference; never changes after __new__ */
+    long pending; /* calls that are to end here and have not been delivered; atomic access */
+    long taken;   /* those that the last take() has given away; atomic access */
 };
+
+void pp_queue_expect(PyObject *object)
+{
+    struct queue_object *self = (struct queue_object *)(void *)object;
+
+    (void)__atomic_fetch_add(&self->pending, 1, __ATOMIC_RELAXED);
+}
+
+/* Whoever comes for more has delivered what it had. */
+static void delivered(struct queue_object *self)
+{
+    long taken = __atomic_exchange_n(&self->taken, 0, __ATOMIC_RELAXED);
+
+    (void)__atomic_fetch_sub(&self->pending, taken, __ATOMIC_RELAXED);
+}
 
 struct pyproc_queue *pp_queue_of(PyObject *object)
 {
@@ -93,9 +110,11 @@ static PyObject *item_tuple(struct core_state *state, struct pyproc_item *item)
     return item->kind == PYPROC_ITEM_OUTPUT ? output_tuple(item) : log_tuple(item);
 }
 
-static PyObject *items_list(struct core_state *state, struct pyproc_item *item)
+static PyObject *items_list(struct core_state *state, struct queue_object *self,
+                            struct pyproc_item *item)
 {
     PyObject *list = PyList_New(0);
+    long calls = 0;
 
     while (item) {
         struct pyproc_item *next = item->next;
@@ -104,11 +123,13 @@ static PyObject *items_list(struct core_state *state, struct pyproc_item *item)
         if (!tuple || PyList_Append(list, tuple) < 0)
             Py_CLEAR(list);
         Py_XDECREF(tuple);
+        calls += item->kind == PYPROC_ITEM_CALL;
         if (item->kind == PYPROC_ITEM_CALL)
             Py_XDECREF((PyObject *)item->token);
         pyproc_item_free(item);
         item = next;
     }
+    (void)__atomic_fetch_add(&self->taken, calls, __ATOMIC_RELAXED);
     return list;
 }
 
@@ -116,6 +137,7 @@ static PyObject *queue_take(PyObject *self, PyTypeObject *type, PyObject *const 
                             Py_ssize_t n_args, PyObject *names)
 {
     struct core_state *state = PyType_GetModuleState(type);
+    struct queue_object *queue = (struct queue_object *)(void *)self;
 
     (void)args;
     (void)names;
@@ -123,7 +145,8 @@ static PyObject *queue_take(PyObject *self, PyTypeObject *type, PyObject *const 
         PyErr_SetString(PyExc_TypeError, "take() takes no arguments");
         return NULL;
     }
-    return items_list(state, pyproc_queue_take(((struct queue_object *)(void *)self)->queue));
+    delivered(queue);
+    return items_list(state, queue, pyproc_queue_take(queue->queue));
 }
 
 static PyObject *queue_wait(PyObject *self, PyTypeObject *type, PyObject *const *args,
@@ -138,6 +161,7 @@ static PyObject *queue_wait(PyObject *self, PyTypeObject *type, PyObject *const 
         PyErr_SetString(PyExc_TypeError, "wait() takes no arguments");
         return NULL;
     }
+    delivered(queue);
     do {
         Py_BEGIN_ALLOW_THREADS r = pyproc_queue_wait(queue->queue, -1);
         Py_END_ALLOW_THREADS if (r == 2 && PyErr_CheckSignals() < 0) return NULL;
@@ -151,6 +175,14 @@ static PyObject *queue_fileno(PyObject *self, PyObject *unused)
 {
     (void)unused;
     return PyLong_FromLong(pyproc_queue_fd(((struct queue_object *)(void *)self)->queue));
+}
+
+static PyObject *queue_pending(PyObject *self, PyObject *unused)
+{
+    struct queue_object *queue = (struct queue_object *)(void *)self;
+
+    (void)unused;
+    return PyLong_FromLong(__atomic_load_n(&queue->pending, __ATOMIC_RELAXED));
 }
 
 static PyObject *queue_close(PyObject *self, PyObject *unused)
@@ -193,6 +225,9 @@ static PyMethodDef queue_methods[] = {
     {"wait", (PyCFunction)(void (*)(void))queue_wait, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("wait() -> list of items, or None when the queue is closed and empty.")},
     {"fileno", queue_fileno, METH_NOARGS, PyDoc_STR("Readable when items wait.")},
+    {"pending", queue_pending, METH_NOARGS,
+     PyDoc_STR("pending() -> calls that are to end here and have not been delivered; what was\n"
+               "taken counts as delivered when somebody comes for more.")},
     {"close", queue_close, METH_NOARGS, PyDoc_STR("Wakes every waiter, for good.")},
     {NULL, NULL, 0, NULL},
 };

@@ -244,7 +244,7 @@ def test_drain_refuses_new_calls_and_answers_whether_all_have_ended(app: Path) -
         with pytest.raises(pyproc.PoolClosed):
             pool.submit("pid")
         assert pool.drain() is True
-        assert future.result(DEADLINE) > 0
+        assert future.done()
 
 
 def test_workers_tell_their_generation_age_and_memory(app: Path) -> None:
@@ -301,3 +301,31 @@ def test_closing_while_a_stock_is_being_filled_ends_everything(app: Path, method
         with Pool(app, workers=4, start_method=method, recycle=Recycle(max_tasks=1)) as pool:
             for _ in range(3):
                 pool.call("pid")
+
+
+def test_after_a_drain_every_future_is_done(app: Path) -> None:
+    with Pool(app, workers=2) as pool:
+        futures = [pool.submit("pid") for _ in range(2000)]
+        assert pool.drain(DEADLINE)
+        assert all(future.done() for future in futures)
+
+
+def test_a_drain_in_a_callback_does_not_wait_for_itself(app: Path) -> None:
+    answers: list[bool] = []
+    with Pool(app, workers=1) as pool:
+        future = pool.submit("nap", 0.1)
+        future.add_done_callback(lambda _: answers.append(pool.drain(DEADLINE)))
+    assert answers == [True]
+
+
+def test_an_expired_drain_leaves_the_calls_running(app: Path) -> None:
+    with Pool(app, workers=1) as pool:
+        future = pool.submit("nap", 0.5)
+        assert not pool.drain(0)
+        assert future.result(DEADLINE) > 0
+
+
+@pytest.mark.parametrize(("timeout", "error"), [(-1, ValueError), ("soon", TypeError)])
+def test_a_wrong_drain_is_refused(app: Path, timeout: Any, error: type[Exception]) -> None:
+    with Pool(app, workers=1) as pool, pytest.raises(error, match="timeout"):
+        pool.drain(timeout)
