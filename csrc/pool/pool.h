@@ -159,7 +159,6 @@ struct pyproc_pool {
     struct pp_list idle;
     struct pp_life life;
     struct pp_reload reload;
-    unsigned generation; /* of the application's code; the first is 1 */
     struct pp_line line;
     size_t n_waiting; /* wants */
     size_t n_waiting_calls;
@@ -174,6 +173,7 @@ struct pyproc_pool {
     struct pp_functions *functions; /* published by the first worker of the generation */
     unsigned room_waiters;          /* threads in submit that wait for room */
     int32_t keeper_pid;
+    unsigned generation; /* of the application's code; the first is 1 */
     bool watches;        /* some call has a limit of memory or processor time */
     int64_t watch_at;    /* when to look; PP_NEVER: nothing runs */
     int64_t watch_pause; /* ns between looks */
