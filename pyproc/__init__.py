@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pyproc.errors import CPUTimeExceeded as CPUTimeExceeded
     from pyproc.errors import Error as Error
     from pyproc.errors import MemoryLimitExceeded as MemoryLimitExceeded
+    from pyproc.errors import OutputLimitExceeded as OutputLimitExceeded
     from pyproc.errors import PoolClosed as PoolClosed
     from pyproc.errors import ProtocolError as ProtocolError
     from pyproc.errors import QueueFull as QueueFull
@@ -53,6 +54,7 @@ _HOMES = {
     "CodecError": "errors",
     "Error": "errors",
     "MemoryLimitExceeded": "errors",
+    "OutputLimitExceeded": "errors",
     "PoolClosed": "errors",
     "ProtocolError": "errors",
     "QueueFull": "errors",

@@ -159,6 +159,14 @@ def _cpu(fields: Mapping[str, Any]) -> Exception:
     return errors.CPUTimeExceeded(_sentence(head, fields, advice), **facts)
 
 
+def _output(fields: Mapping[str, Any]) -> Exception:
+    name = fields.get("function") or "the call"
+    head = f"{name!r} printed {fields.get('used')} bytes, its limit is {fields.get('limit')}"
+    advice = "see Limits(output=) and pool.options(output=)"
+    facts = _facts(fields) | {key: fields.get(key) for key in ("limit", "used")}
+    return errors.OutputLimitExceeded(_sentence(head, fields, advice), **facts)
+
+
 def _protocol(fields: Mapping[str, Any]) -> Exception:
     head = f"the worker broke the protocol{_where(fields)} and was killed"
     advice = "the function, or a library in the worker, wrote to a descriptor that is not its own"
@@ -217,4 +225,5 @@ _MAKERS: dict[int, Callable[[Mapping[str, Any]], Exception]] = {
     errors.END_INTERRUPTED: _interrupted,
     errors.END_MEMORY: _memory,
     errors.END_CPU: _cpu,
+    errors.END_OUTPUT: _output,
 }

@@ -140,7 +140,9 @@ def rare(
     deadline: float | None,
     memory: int | str | None,
     cpu_time: float | None,
-    pool_memory: int | None = None,
+    output: int | str | None,
+    result_size: int | str | None,
+    pool_limits: tuple[int | None, int],
 ) -> dict[str, Any] | None:
     """A call's options that few calls have; None: it has none."""
     if isinstance(priority, bool) or not isinstance(priority, int):
@@ -155,20 +157,24 @@ def rare(
         options["deadline"] = deadline
     if memory is not None:
         options["memory"] = config.memory_size(memory, "memory")
-        if pool_memory is not None and options["memory"] > pool_memory:
+        if pool_limits[0] is not None and options["memory"] > pool_limits[0]:
             raise ValueError(
-                f"memory={memory!r} is above the pool's Limits(memory={pool_memory}): the kernel "
-                "holds its workers to that; a call may have less"
+                f"memory={memory!r} is above the pool's Limits(memory={pool_limits[0]}): the "
+                "kernel holds its workers to that; a call may have less"
             )
     if cpu_time is not None:
         config.check_seconds(cpu_time, "cpu_time")
         options["cpu_time"] = cpu_time
+    if output is not None:
+        options["output"] = config.at_least_one(output, "output")
+    if result_size is not None:
+        options["result_size"] = config.at_least_one(result_size, "result_size")
+        if options["result_size"] > pool_limits[1]:
+            raise ValueError(
+                f"result_size={result_size!r} is above the pool's {pool_limits[1]} bytes, see "
+                "Limits(result_size=); a call may have less"
+            )
     return options or None
-
-
-def memory_limit(limits: Limits) -> int | None:
-    """Bytes that a worker may hold beyond its start; None: no limit."""
-    return None if limits.memory is None else config.memory_size(limits.memory, "Limits.memory")
 
 
 def max_result(limits: Limits) -> int:
@@ -179,6 +185,13 @@ def max_result(limits: Limits) -> int:
     if not 1 <= size <= MAX_FRAME:
         raise ValueError(f"Limits(result_size): from 1 byte to {MAX_FRAME} bytes are possible")
     return size
+
+
+def own_limits(limits: Limits) -> tuple[int | None, int]:
+    """What no call's own limit may be above: memory (None: anything) and result_size."""
+    memory = limits.memory
+    most = None if memory is None else config.memory_size(memory, "Limits.memory")
+    return most, max_result(limits)
 
 
 def environment(env: Mapping[str, str] | None) -> list[str]:

@@ -43,6 +43,14 @@ def memory_size(value: object, name: str) -> int:
     return size
 
 
+def at_least_one(value: object, name: str) -> int:
+    """Bytes of a limit that has to let something through."""
+    size = parse_size(value, name)
+    if size < 1:
+        raise ValueError(f"{name}={value!r}: at least 1 byte is needed; None means no limit")
+    return size
+
+
 def check_seconds(value: object, name: str) -> None:
     """Refuses what is neither None nor a number of seconds above 0."""
     if value is None:
@@ -71,7 +79,8 @@ class Limits:
     first call; looked after while calls run, MemoryLimitExceeded. cpu_time: seconds of processor
     time that one call may use, CPUTimeExceeded. The others are set by setrlimit(2), hard = soft:
     address_space, file_size, stack, core: bytes. open_files: descriptors. result_size: bytes of
-    one result. nice: 0 to 19, added to the host's.
+    one result, ResultTooLarge. output: bytes that one call may write to stdout and stderr together,
+    OutputLimitExceeded. nice: 0 to 19, added to the host's.
     """
 
     memory: int | str | None = None
@@ -82,6 +91,7 @@ class Limits:
     open_files: int | None = 1024
     stack: int | str | None = None
     result_size: int | str | None = None
+    output: int | str | None = None
     nice: int = 0
 
     def __post_init__(self) -> None:
@@ -96,6 +106,8 @@ class Limits:
                 parse_size(value, f"Limits.{field.name}")
         if self.memory is not None:
             memory_size(self.memory, "Limits.memory")
+        if self.output is not None:
+            at_least_one(self.output, "Limits.output")
         if self.open_files is not None and self.open_files < 16:
             raise ValueError("Limits(open_files): an interpreter needs at least 16 descriptors")
         if self.file_size is not None and parse_size(self.file_size, "") < 64 * 1024:
@@ -112,6 +124,7 @@ class Limits:
 
         return {
             "limit_memory": 0 if self.memory is None else memory_size(self.memory, "Limits.memory"),
+            "limit_output": 0 if self.output is None else parse_size(self.output, "Limits.output"),
             **({} if self.cpu_time is None else {"limit_cpu": self.cpu_time}),
             "limit_address_space": size("address_space"),
             "limit_core": size("core"),

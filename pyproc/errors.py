@@ -37,7 +37,8 @@ RELATION_ROOT, RELATION_CAUSE, RELATION_CONTEXT, RELATION_MEMBER = range(4)
     END_INTERRUPTED,
     END_MEMORY,
     END_CPU,
-) = range(2, 17)
+    END_OUTPUT,
+) = range(2, 18)
 
 
 class Error(Exception):
@@ -135,6 +136,14 @@ class CPUTimeExceeded(_Facts):
     #: Seconds.
     limit: float | None = None
     used: float | None = None
+
+
+class OutputLimitExceeded(_Facts):
+    """The call printed more than `Limits(output=)` allows; one that still ran was killed."""
+
+    #: Bytes.
+    limit: int | None = None
+    used: int | None = None
 
 
 class ProtocolError(_Facts):

@@ -22,6 +22,7 @@ from pyproc.errors import (
     CPUTimeExceeded,
     ItemFailure,
     MemoryLimitExceeded,
+    OutputLimitExceeded,
     ProtocolError,
     ResultTooLarge,
     TaskKilled,
@@ -43,6 +44,7 @@ _ONE_ITEM = (
     ResultTooLarge,
     MemoryLimitExceeded,
     CPUTimeExceeded,
+    OutputLimitExceeded,
 )
 
 
@@ -231,7 +233,11 @@ class Mapping(Iterator[Any]):
 
     def _has_deadline(self) -> bool:
         run = self._calls._run
-        if self._calls._rare and "deadline" in self._calls._rare:
+        if self._calls._rare and not {"deadline", "output", "result_size"}.isdisjoint(
+            self._calls._rare
+        ):
+            return True
+        if self._calls._pool._counts_output:
             return True
         return self._calls._pool._task_timeout is not None if run is False else run is not None
 

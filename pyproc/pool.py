@@ -227,7 +227,8 @@ class Pool(Calls, Lifecycle):
         self._least, self._most = least, most
         self._chunk_max = (recycle or Recycle()).chunk_max
         self._task_timeout = (timeouts or Timeouts()).task
-        self._memory = _options.memory_limit(limits or Limits())
+        self._counts_output = limits is not None and limits.output is not None
+        self._own_limits = _options.own_limits(limits or Limits())
         self._owner = os.getpid()
         self._host_types = _host_types(target)
         try:
@@ -250,6 +251,8 @@ class Pool(Calls, Lifecycle):
         priority: int = 0,
         memory: int | str | None = None,
         cpu_time: float | None = None,
+        output: int | str | None = None,
+        result_size: int | str | None = None,
         result_type: object = None,
     ) -> Calls:
         """The same calls with other options.
@@ -258,8 +261,8 @@ class Pool(Calls, Lifecycle):
         moment of `time.monotonic()` by which it has ended, waiting and running together; the
         earliest limit counts. priority, -100 to 100: higher is served first, and each step
         outweighs one second of waiting (Pool(priority_step=)), so that nothing waits for ever.
-        memory, cpu_time: as in Limits, for these calls; memory at most the pool's. result_type:
-        a type that msgspec turns the result into, on the host.
+        memory, cpu_time, output, result_size: as in Limits, for these calls; memory and result_size
+        at most the pool's. result_type: a type that msgspec turns the result into, on the host.
         """
         if timeout is not False:
             config.check_seconds(timeout, "timeout")
@@ -270,7 +273,9 @@ class Pool(Calls, Lifecycle):
             timeout,
             queue_timeout,
             result_type,
-            _options.rare(priority, deadline, memory, cpu_time, self._memory),
+            _options.rare(
+                priority, deadline, memory, cpu_time, output, result_size, self._own_limits
+            ),
         )
 
     def stats(self) -> dict[str, int]:

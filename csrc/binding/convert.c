@@ -266,6 +266,7 @@ static int get_limits(PyObject *dict, struct pyproc_config *config)
         get_limit(dict, "limit_stack", &config->limit_stack) < 0 ||
         get_limit(dict, "limit_memory", &config->limit_memory) < 0 ||
         get_span(dict, "limit_cpu", &config->limit_cpu) < 0 ||
+        get_limit(dict, "limit_output", &config->limit_output) < 0 ||
         get_unsigned(dict, "nice", &nice) < 0 ||
         get_unsigned(dict, "drop_output", &drop_output) < 0)
         return -1;

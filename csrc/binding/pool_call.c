@@ -42,6 +42,17 @@ static int convert_deadline(PyObject *value, int64_t *nsp)
     return 0;
 }
 
+/* A number of bytes, when it is there. 0, or -1 with an exception. */
+static int convert_size(PyObject *dict, const char *name, uint64_t *sizep)
+{
+    PyObject *value = PyDict_GetItemString(dict, name); /* borrowed */
+
+    if (!value)
+        return 0;
+    *sizep = PyLong_AsUnsignedLongLong(value);
+    return *sizep == UINT64_MAX && PyErr_Occurred() ? -1 : 0;
+}
+
 /* Options that few calls have. 0, or -1 with an exception. */
 static int convert_rare(PyObject *dict, struct pyproc_request *request)
 {
@@ -52,12 +63,10 @@ static int convert_rare(PyObject *dict, struct pyproc_request *request)
         if (PyErr_Occurred())
             return -1;
     }
-    value = PyDict_GetItemString(dict, "memory");
-    if (value) {
-        request->memory_limit = PyLong_AsUnsignedLongLong(value);
-        if (PyErr_Occurred())
-            return -1;
-    }
+    if (convert_size(dict, "memory", &request->memory_limit) < 0 ||
+        convert_size(dict, "output", &request->output_limit) < 0 ||
+        convert_size(dict, "result_size", &request->result_limit) < 0)
+        return -1;
     value = PyDict_GetItemString(dict, "cpu_time");
     if (value && pp_span(value, &request->cpu_limit) < 0)
         return -1;

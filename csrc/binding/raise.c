@@ -153,9 +153,13 @@ static int put_limit(PyObject *fields, const struct pyproc_reply *reply)
         return put(fields, "limit", PyFloat_FromDouble((double)reply->limit / 1e9)) < 0
                    ? -1
                    : put(fields, "used", PyFloat_FromDouble((double)reply->used / 1e9));
-    if (reply->end != PYPROC_END_MEMORY)
+    if (reply->end == PYPROC_END_OUTPUT &&
+        put(fields, "used", PyLong_FromUnsignedLongLong(reply->used)) < 0)
+        return -1;
+    if (reply->end != PYPROC_END_MEMORY && reply->end != PYPROC_END_OUTPUT)
         return 0;
-    if (reply->used && put(fields, "peak", PyLong_FromUnsignedLongLong(reply->used)) < 0)
+    if (reply->end == PYPROC_END_MEMORY && reply->used &&
+        put(fields, "peak", PyLong_FromUnsignedLongLong(reply->used)) < 0)
         return -1;
     if (put(fields, "limit", PyLong_FromUnsignedLongLong(reply->limit)) < 0)
         return -1;

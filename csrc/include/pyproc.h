@@ -64,6 +64,7 @@ enum pyproc_end {
     PYPROC_END_INTERRUPTED = 14, /* the caller's `interrupted` said so */
     PYPROC_END_MEMORY = 15,      /* more memory than the limit; `limit`, `used`, `how` */
     PYPROC_END_CPU = 16,         /* more processor time than the limit; likewise */
+    PYPROC_END_OUTPUT = 17,      /* it printed more than the limit; likewise */
 };
 
 /* Numbers of proto/pyproc.proto (FailureKind, Relation). */
@@ -111,7 +112,7 @@ struct pyproc_reply {
     const struct pyproc_failure *failure; /* FAILURE, and START when the app said why */
     const struct pyproc_death *death;     /* where a worker died, else NULL */
     const char *text;                     /* one sentence about the end, or NULL */
-    uint64_t limit, used;                 /* MEMORY: bytes; CPU: ns; 0: not known */
+    uint64_t limit, used;                 /* MEMORY, OUTPUT: bytes; CPU: ns; 0: not known */
     const char *how;                      /* MEMORY: a fixed word: watchdog, rlimit */
     void *storage;                        /* private */
     uint8_t small[256];                   /* private: short payloads cost no allocation */
@@ -169,6 +170,7 @@ struct pyproc_config {
     int nice;
     uint64_t limit_memory; /* bytes beyond what a worker holds when it becomes ready; 0: none */
     int64_t limit_cpu;     /* ns of processor time a call; 0: none */
+    uint64_t limit_output; /* bytes that a call may write to stdout and stderr; 0: none */
 
     struct pyproc_queue *events; /* where output and log records go; NULL: dropped */
     int drop_output;             /* 1: only log records go there */
@@ -215,6 +217,8 @@ struct pyproc_request {
     int64_t run_timeout;   /* ns; 0: the pool's */
     uint64_t memory_limit; /* bytes; 0: the pool's */
     int64_t cpu_limit;     /* ns; 0: the pool's */
+    uint64_t output_limit; /* bytes; 0: the pool's */
+    uint64_t result_limit; /* bytes, less than the pool's; 0: the pool's */
     int64_t queue_timeout; /* ns; 0: the pool's */
     int64_t deadline;      /* CLOCK_MONOTONIC, ns: for waiting and running together; 0: none */
     int wait_for_room;     /* submit: 0 answers QUEUE_FULL at once */

@@ -109,6 +109,9 @@ static const char *take(struct pyproc_pool *pool, struct pp_slot *slot, struct b
     }
     if (broken)
         return broken;
+    pp_output_ends(slot, &running->item->reply);
+    pp_result_ends(running->result_limit, &running->item->reply);
+    slot->output_limit = 0;
     recall_over(slot, running->wire_id);
     move(slot, running, &batch->ended);
     return NULL;
@@ -168,6 +171,7 @@ static void next_starts(struct pyproc_pool *pool, struct pp_slot *slot)
     slot->deadline = PP_NEVER;
     if (!head || slot->n_inflight <= slot->n_unsent)
         return;
+    pp_output_begins(pool, slot, head->output_limit);
     pp_pool_deadline(pool, slot, pp_call_deadline(head, slot->head_since));
     atomic_store(&slot->worker.control->deadline, slot->deadline);
     if (head->cancelled)

@@ -99,6 +99,8 @@ int pp_call_new(struct pyproc_pool *pool, const struct pyproc_request *request,
     call->queue_deadline = PP_NEVER;
     call->memory_limit = request->memory_limit;
     call->cpu_limit = request->cpu_limit;
+    call->output_limit = request->output_limit;
+    call->result_limit = request->result_limit;
     call->deadline = request->deadline ? request->deadline : PP_NEVER;
     call->run_timeout = request->run_timeout ? request->run_timeout : pool->task_timeout;
     call->queue = pyproc_queue_ref(queue);
@@ -240,6 +242,7 @@ void pp_count_end(struct pyproc_pool *pool, enum pyproc_end end)
     case PYPROC_END_KILLED:
     case PYPROC_END_MEMORY:
     case PYPROC_END_CPU:
+    case PYPROC_END_OUTPUT:
     case PYPROC_END_PROTOCOL:
         pp_count(&m->calls_crashed);
         break;

@@ -25,7 +25,7 @@ static size_t depth(const struct pyproc_pool *pool)
 {
     size_t share = pool->n_waiting_calls / (2 * (size_t)pool->max_workers);
 
-    if (share < 1)
+    if (share < 1 || pool->one_each)
         return 1;
     return share < PP_AHEAD_MAX ? share : PP_AHEAD_MAX;
 }
@@ -39,6 +39,7 @@ static void expire(struct pyproc_pool *pool, struct pp_call *call, struct pp_don
 static void offer(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_call *call)
 {
     pool->watches = pool->watches || call->memory_limit || call->cpu_limit;
+    pool->one_each = pool->one_each || call->output_limit;
     pp_limits_started(pool);
     pp_pool_unwait(pool, &call->want);
     pp_call_expires_not(pool, call);
@@ -175,6 +176,7 @@ static void head_starts(struct pyproc_pool *pool, struct pp_slot *slot)
     int64_t now = pp_now();
 
     slot->head_since = now;
+    pp_output_begins(pool, slot, head->output_limit);
     slot->deadline = pp_call_deadline(head, now);
     atomic_store(&slot->worker.control->deadline, slot->deadline);
     if (slot->deadline < pool->armed)

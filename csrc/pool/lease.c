@@ -267,7 +267,9 @@ static void limit(struct pyproc_pool *pool, struct pp_slot *slot,
     (void)pthread_mutex_lock(&pool->lock);
     slot->memory_limit = request->memory_limit;
     slot->cpu_limit = request->cpu_limit;
-    pool->watches = true;
+    pp_output_begins(pool, slot, request->output_limit);
+    pool->one_each = pool->one_each || request->output_limit;
+    pool->watches = pool->watches || request->memory_limit || request->cpu_limit;
     pp_limits_started(pool);
     (void)pthread_mutex_unlock(&pool->lock);
 }
@@ -288,7 +290,7 @@ static void exchange(struct pyproc_pool *pool, struct pp_slot *slot,
         return;
     }
     r = put_call(slot, request, id, deadline);
-    if (request->memory_limit || request->cpu_limit)
+    if (request->memory_limit || request->cpu_limit || request->output_limit || pool->output_limit)
         limit(pool, slot, request);
     if (r < 0) {
         pp_reply_end(reply, PYPROC_END_TOO_LARGE,
@@ -331,6 +333,8 @@ static bool attempt(struct pyproc_pool *pool, const struct pyproc_request *reque
     exchange(pool, slot, request, wait, reply);
     again = !last && untouched(slot, reply);
     pp_limits_end(pool, reply);
+    pp_output_ends(slot, reply);
+    pp_result_ends(request->result_limit, reply);
     release(pool, slot, reply);
     if (again) {
         pp_count(&pool->metrics.calls_requeued);

@@ -90,6 +90,7 @@ void pp_pool_give_back(struct pyproc_pool *pool, struct pp_slot *slot)
     slot->soft = PP_SOFT_NONE;
     slot->memory_limit = 0;
     slot->cpu_limit = 0;
+    slot->output_limit = 0;
     if (atomic_load(&worker->cause) || atomic_load(&worker->state) == PP_WORKER_DEAD) {
         pp_loop_wake(pool->loop); /* it only waited for its last owner */
         return;
@@ -218,6 +219,8 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
     pool->grace = config->grace;
     pool->memory_limit = config->limit_memory;
     pool->cpu_limit = config->limit_cpu;
+    pool->output_limit = config->limit_output;
+    pool->one_each = config->limit_output != 0;
     pool->watches = config->limit_memory != 0 || config->limit_cpu != 0;
     pool->watch_at = PP_NEVER;
     pool->watch_pause = PP_MS;

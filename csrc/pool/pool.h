@@ -45,6 +45,8 @@ struct pp_slot {
     int64_t deadline;      /* of the running call; lock */
     uint64_t memory_limit; /* of the leased call, 0: the pool's; lock */
     int64_t cpu_limit;     /* likewise */
+    uint64_t output_limit; /* of the running call, 0: none; lock, or owner */
+    uint64_t output_base;  /* bytes printed before it; likewise */
     uint64_t cpu_call;     /* the call that cpu_base is of; loop */
     int64_t cpu_base;      /* ns that its worker had spent before it; loop */
     enum pp_soft soft;     /* the running call was asked to stop; lock */
@@ -121,6 +123,8 @@ struct pp_call {
     int64_t run_timeout;    /* PP_NEVER: none */
     uint64_t memory_limit;  /* 0: the pool's */
     int64_t cpu_limit;      /* 0: the pool's */
+    uint64_t output_limit;  /* 0: the pool's */
+    uint64_t result_limit;  /* 0: the pool's */
     int64_t deadline;       /* PP_NEVER: none; for waiting and running together */
     unsigned requeued;
     bool cancelled;                 /* lock: end it, however */
@@ -145,6 +149,7 @@ struct pyproc_pool {
     int64_t queue_timeout, task_timeout; /* never change; PP_NEVER: none */
     uint64_t memory_limit;               /* bytes; never changes; 0: none */
     int64_t cpu_limit;                   /* ns; never changes; 0: none */
+    uint64_t output_limit;               /* bytes; never changes; 0: none */
     int64_t grace;                       /* never changes; 0: calls are not asked to stop */
     size_t max_queue, max_queue_bytes, max_result; /* never change */
     _Atomic uint64_t next_id;
@@ -174,6 +179,7 @@ struct pyproc_pool {
     unsigned room_waiters;          /* threads in submit that wait for room */
     int32_t keeper_pid;
     unsigned generation; /* of the application's code; the first is 1 */
+    bool one_each;       /* output is counted: no calls are written ahead */
     bool watches;        /* some call has a limit of memory or processor time */
     int64_t watch_at;    /* when to look; PP_NEVER: nothing runs */
     int64_t watch_pause; /* ns between looks */
@@ -370,6 +376,16 @@ void pp_limits_started(struct pyproc_pool *pool);
 void pp_limits_due(struct pyproc_pool *pool, int64_t now);
 /* A failure for want of memory is the limit's doing. No lock. */
 void pp_limits_end(const struct pyproc_pool *pool, struct pyproc_reply *reply);
+
+/* output.c: limits of what is printed and answered. */
+/* The slot's owner; lock held unless that is the loop: a call begins; `limit` 0: the pool's. */
+void pp_output_begins(const struct pyproc_pool *pool, struct pp_slot *slot, uint64_t limit);
+/* The slot's owner: its answer is here; it becomes an error when too much was printed. */
+void pp_output_ends(struct pp_slot *slot, struct pyproc_reply *reply);
+/* Loop, lock not held: something was printed. */
+void pp_pool_printed(struct pyproc_pool *pool, struct pp_slot *slot);
+/* An answer above a limit of the call's own (0: none) becomes an error. */
+void pp_result_ends(uint64_t limit, struct pyproc_reply *reply);
 
 /* pool.c: frees everything; the loop thread has ended or never started. */
 void pp_pool_destroy(struct pyproc_pool *pool);

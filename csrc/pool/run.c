@@ -314,11 +314,18 @@ static void on_call_readable(void *token, struct pp_worker *worker)
     pp_pool_turn(pool);
 }
 
+static void on_printed(void *token, struct pp_worker *worker)
+{
+    if (worker->role == PP_ROLE_WORKER)
+        pp_pool_printed(token, pp_slot_of(worker));
+}
+
 const struct pp_supervisor_calls pp_pool_supervisor_calls = {
     .ready = on_ready,
     .readable = on_call_readable,
     .dead = on_dead,
     .hello = on_hello,
+    .printed = on_printed,
 };
 
 /* --- a turn; lock held unless said ---------------------------------------------- */

@@ -133,6 +133,8 @@ enum pyproc_end pp_worker_end(const struct pp_worker *worker)
         return PYPROC_END_MEMORY;
     if (strcmp(cause, "cpu") == 0)
         return PYPROC_END_CPU;
+    if (strcmp(cause, "output") == 0)
+        return PYPROC_END_OUTPUT;
     if (strcmp(cause, "protocol") == 0)
         return PYPROC_END_PROTOCOL;
     if (strcmp(cause, "closed") == 0)

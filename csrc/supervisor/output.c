@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 static void emit(struct pp_output *output, const char *bytes, size_t n)
 {
@@ -77,13 +78,25 @@ static void take(struct pp_output *output, const char *bytes, size_t n)
 static int read_once(struct pp_output *output)
 {
     char bytes[16 * 1024];
-    ssize_t n = read(output->fd, bytes, sizeof bytes);
+    ssize_t n;
 
+    (void)pthread_mutex_lock(&output->lock);
+    n = read(output->fd, bytes, sizeof bytes);
+    if (n > 0)
+        output->total += (uint64_t)n;
+    (void)pthread_mutex_unlock(&output->lock);
     if (n > 0) {
         take(output, bytes, (size_t)n);
         return 1;
     }
     return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
+}
+
+static void close_end(struct pp_output *output)
+{
+    (void)pthread_mutex_lock(&output->lock);
+    output->fd = pp_close(output->fd);
+    (void)pthread_mutex_unlock(&output->lock);
 }
 
 static void on_readable(void *token, int events)
@@ -93,8 +106,23 @@ static void on_readable(void *token, int events)
     (void)events;
     if (read_once(output) < 0) {
         output->watch = pp_watch_free(output->watch);
-        output->fd = pp_close(output->fd);
+        close_end(output);
     }
+    if (output->printed)
+        output->printed(output->token);
+}
+
+uint64_t pp_output_total(struct pp_output *output)
+{
+    uint64_t total;
+    int waiting = 0;
+
+    (void)pthread_mutex_lock(&output->lock);
+    if (output->fd >= 0 && ioctl(output->fd, FIONREAD, &waiting) < 0)
+        waiting = 0;
+    total = output->total + (uint64_t)waiting;
+    (void)pthread_mutex_unlock(&output->lock);
+    return total;
 }
 
 int pp_output_init(struct pp_output *output, struct pp_loop *loop, int fd, int stream,
@@ -109,6 +137,9 @@ int pp_output_init(struct pp_output *output, struct pp_loop *loop, int fd, int s
     output->events = events;
     output->droppedp = droppedp;
     output->line_size = output->tail_size = 0;
+    output->printed = NULL;
+    output->total = 0;
+    (void)pthread_mutex_init(&output->lock, NULL);
     (void)fcntl(fd, F_SETFL, O_NONBLOCK);
     r = pp_watch_new(loop, fd, on_readable, output, &output->watch);
     if (r == 0)

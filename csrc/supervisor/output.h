@@ -10,6 +10,7 @@
 #include "event/loop.h"
 #include "event/queue.h"
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,10 +20,14 @@ struct pp_output {
     int fd;     /* owned; -1 when closed */
     int stream; /* 1 or 2 */
     uint32_t worker_id;
-    struct pp_watch *watch;      /* owned */
-    struct pyproc_queue *events; /* lent by the plan; NULL drops */
-    uint64_t *droppedp;          /* the pool's counter, lent; atomic access */
-    size_t line_size;            /* bytes of an unfinished line */
+    struct pp_watch *watch;       /* owned */
+    struct pyproc_queue *events;  /* lent by the plan; NULL drops */
+    uint64_t *droppedp;           /* the pool's counter, lent; atomic access */
+    void (*printed)(void *token); /* told after each read; may be NULL */
+    void *token;
+    pthread_mutex_t lock; /* guards `total`, and `fd` against its being closed */
+    uint64_t total;       /* bytes read */
+    size_t line_size;     /* bytes of an unfinished line */
     size_t tail_size;
     char line[PP_OUTPUT_LINE];
     char tail[PP_OUTPUT_TAIL];
@@ -31,6 +36,8 @@ struct pp_output {
 /* Takes `fd` (the reading end, made non-blocking here), also on error. */
 int pp_output_init(struct pp_output *output, struct pp_loop *loop, int fd, int stream,
                    uint32_t worker_id, struct pyproc_queue *events, uint64_t *droppedp);
+/* Bytes that were ever written, read or not. Any thread, until the deinit. */
+uint64_t pp_output_total(struct pp_output *output);
 /* Reads what is left, without waiting and at most 1 MiB, and sends an unfinished line. */
 void pp_output_finish(struct pp_output *output);
 void pp_output_deinit(struct pp_output *output);

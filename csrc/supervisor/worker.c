@@ -182,18 +182,31 @@ static int make_channel(struct pp_worker *worker, struct pp_channel *channel,
     return pp_watch_new(worker->supervisor->loop, mine, ready, worker, watchp);
 }
 
+static void on_printed(void *token)
+{
+    struct pp_worker *worker = token;
+
+    worker->supervisor->calls->printed(worker->supervisor->token, worker);
+}
+
 static int make_output(struct pp_worker *worker, int stream, int *otherp)
 {
     struct pp_supervisor *supervisor = worker->supervisor;
     const struct pp_plan *plan = supervisor->plan;
     struct pyproc_queue *events = plan->drop_output ? NULL : plan->events;
-    int ends[2];
+    struct pp_output *output = &worker->output[stream - 1];
+    int ends[2], r;
 
     if (pipe2(ends, O_CLOEXEC) < 0)
         return pp_fail(-errno, "make the worker's output pipe");
     *otherp = ends[1];
-    return pp_output_init(&worker->output[stream - 1], supervisor->loop, ends[0], stream,
-                          worker->id, events, &supervisor->output_dropped);
+    r = pp_output_init(output, supervisor->loop, ends[0], stream, worker->id, events,
+                       &supervisor->output_dropped);
+    if (r == 0 && supervisor->calls->printed) {
+        output->printed = on_printed;
+        output->token = worker;
+    }
+    return r;
 }
 
 static int make_ends(struct pp_worker *worker, struct pp_births *births)

@@ -93,6 +93,7 @@ struct pp_supervisor_calls {
     /* It is gone, with all that it started. The channel is still open: bytes that it
      * wrote before may wait in it. */
     void (*dead)(void *token, struct pp_worker *worker);
+    void (*printed)(void *token, struct pp_worker *worker); /* to stdout or stderr; may be NULL */
     void (*hello)(void *token, struct pp_worker *worker,
                   const struct pp_message_hello_reply *reply); /* before ready */
 };
