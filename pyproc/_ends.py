@@ -104,7 +104,11 @@ def _killed(fields: Mapping[str, Any]) -> Exception:
             "the kernel has counted a kill for want of memory: very likely this one (see dmesg); "
             "Limits(memory=) stops a call before"
         )
-    return errors.WorkerKilled(_sentence(head, fields, advice), **_facts(fields))
+    facts = _facts(fields)
+    if fields.get("cause") == "oom":
+        facts["certain"] = False
+        advice = "the kernel was out of memory at that time: Limits(memory=) ends a call before"
+    return errors.WorkerKilled(_sentence(head, fields, advice), **facts)
 
 
 def _limit(fields: Mapping[str, Any]) -> str:

@@ -72,6 +72,8 @@ class _Facts(Error):
     tasks_done: int | None = None
     #: One word: who or what ended it.
     cause: str | None = None
+    #: False: `cause` is likely, not sure. "oom" is told by a counter of the whole machine.
+    certain: bool | None = None
     #: Python's stack at the moment of the crash, as the worker's fault handler wrote it.
     python_stack: str | None = None
     #: Why there is none.

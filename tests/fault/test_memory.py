@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pyproc import CPUTimeExceeded, Limits, MemoryLimitExceeded, Pool
+from pyproc import CPUTimeExceeded, Limits, MemoryLimitExceeded, Pool, WorkerKilled
 
 APP = Path(__file__).parent / "apps" / "hungry.py"
 TAKING = APP.with_name("taking.py")
@@ -80,6 +83,44 @@ def test_other_words_for_the_same_refusal_are_understood(pool: Pool, function: s
 def test_a_calls_own_limit_is_not_above_the_pools(pool: Pool) -> None:
     with pytest.raises(ValueError, match="above the pool's Limits"):
         pool.options(memory=f"{CAP + 1}MiB")
+
+
+@pytest.fixture(name="small_group")
+def memory_cgroup() -> Iterator[Path]:
+    """A memory cgroup of 96 MiB that kills what goes beyond, of either version."""
+    for parent, limit in (
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        ("/sys/fs/cgroup", "memory.max"),
+    ):
+        group = Path(parent, f"pyproc-test-{os.getpid()}")
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            if (group / limit).exists():
+                (group / limit).write_text(str(96 * MIB))
+                yield group
+                return
+        finally:
+            group.rmdir()
+    pytest.skip("no memory cgroup can be made here, so the kernel cannot be made to kill")
+
+
+def test_a_kill_by_the_kernel_for_want_of_memory_is_told_apart(small_group: Path) -> None:
+    with Pool(APP, workers=1) as pool:
+        pid = pool.call("pid")
+        (small_group / "cgroup.procs").write_text(str(pid))
+        with pytest.raises(WorkerKilled) as caught:
+            pool.call("grow", "pieces", 300)
+        assert caught.value.cause == "oom"
+        assert caught.value.certain is False
+        victim = pool.call("pid")
+        with pytest.raises(WorkerKilled) as by_hand:
+            threading.Timer(0.2, os.kill, (victim, signal.SIGKILL)).start()
+            pool.call("nap", DEADLINE)
+        assert by_hand.value.cause == "signal"
+        assert by_hand.value.certain is None
 
 
 def test_it_is_a_memory_error(pool: Pool) -> None:
