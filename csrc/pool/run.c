@@ -162,7 +162,13 @@ static int start_worker(struct pyproc_pool *pool)
             return r < 0 ? r : COMING;
         }
     }
-    return pp_pool_start_slot(pool, template, pool->generation, &slot);
+    r = pp_pool_start_slot(pool, template, pool->generation, &slot);
+    if (template && (r == -EPIPE || r == -ECONNRESET)) {
+        /* It is dead, and the report of that comes: with it the next one is started. */
+        (void)pp_worker_doom(&template->worker, "channel");
+        return COMING;
+    }
+    return r;
 }
 
 /* Lock not held: what it does in the kernel takes its time. */
