@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pyproc.config import Limits as Limits
     from pyproc.config import Recycle as Recycle
     from pyproc.config import Timeouts as Timeouts
+    from pyproc.errors import CircuitOpen as CircuitOpen
     from pyproc.errors import CodecError as CodecError
     from pyproc.errors import CPUTimeExceeded as CPUTimeExceeded
     from pyproc.errors import Error as Error
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pyproc.errors import RemoteError as RemoteError
     from pyproc.errors import ResultTooLarge as ResultTooLarge
     from pyproc.errors import TaskKilled as TaskKilled
+    from pyproc.errors import TaskQuarantined as TaskQuarantined
     from pyproc.errors import TaskTimeout as TaskTimeout
     from pyproc.errors import UnknownFunction as UnknownFunction
     from pyproc.errors import ValidationError as ValidationError
@@ -27,9 +29,13 @@ if TYPE_CHECKING:
     from pyproc.errors import WorkerExited as WorkerExited
     from pyproc.errors import WorkerKilled as WorkerKilled
     from pyproc.errors import WorkerStartError as WorkerStartError
+    from pyproc.events import Event as Event
+    from pyproc.events import Health as Health
     from pyproc.future import Future as Future
     from pyproc.lifecycle import WorkerInfo as WorkerInfo
     from pyproc.pool import Pool as Pool
+    from pyproc.resilience import Breaker as Breaker
+    from pyproc.resilience import Retry as Retry
     from pyproc.worker.context import Current as Current
     from pyproc.worker.context import current as current
     from pyproc.worker.registry import App as App
@@ -42,6 +48,10 @@ _HOMES = {
     "Limits": "config",
     "Recycle": "config",
     "Timeouts": "config",
+    "Breaker": "resilience",
+    "Retry": "resilience",
+    "Event": "events",
+    "Health": "events",
     "Future": "future",
     "Pool": "pool",
     "WorkerInfo": "lifecycle",
@@ -51,6 +61,7 @@ _HOMES = {
     "expose": "worker.registry",
     "run_worker": "worker.registry",
     "CPUTimeExceeded": "errors",
+    "CircuitOpen": "errors",
     "CodecError": "errors",
     "Error": "errors",
     "MemoryLimitExceeded": "errors",
@@ -61,6 +72,7 @@ _HOMES = {
     "RemoteError": "errors",
     "ResultTooLarge": "errors",
     "TaskKilled": "errors",
+    "TaskQuarantined": "errors",
     "TaskTimeout": "errors",
     "UnknownFunction": "errors",
     "ValidationError": "errors",

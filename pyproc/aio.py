@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -17,9 +18,10 @@ from pyproc import _core
 from pyproc.codec import decode_value, encode_arguments
 from pyproc.delivery import deliver
 from pyproc.errors import QueueFull, RemoteError
+from pyproc.resilience import identity_of, is_failure
 
 if TYPE_CHECKING:
-    from pyproc.pool import Calls
+    from pyproc.calls import Calls
 
 
 class _Waiter:
@@ -109,8 +111,34 @@ def sweep() -> None:
 
 async def call(calls: Calls, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """`Calls.acall`."""
+    encoded = encode_arguments(args, kwargs)
+    guard = calls._guard
+    if calls._retries:
+        guard.earn(calls._retry)
+    for attempt in itertools.count(1):
+        if guard.hot:
+            guard.admit(function, identity_of(encoded[0], encoded[2]))
+        try:
+            value = await _call_once(calls, function, encoded)
+        except Exception as error:
+            if is_failure(error) or guard.hot:
+                guard.ended_badly(function, identity_of(encoded[0], encoded[2]), error)
+            pause = guard.may_retry(calls._retry, attempt, error) if calls._retries else None
+            if pause is None:
+                raise
+        else:
+            if guard.hot:
+                guard.ended_well(function)
+            return value
+        await asyncio.sleep(pause)
+    raise AssertionError("counting has ended")
+
+
+async def _call_once(
+    calls: Calls, function: str, encoded: tuple[bytes, int, tuple[str, ...]]
+) -> Any:
     loop = asyncio.get_running_loop()
-    payload, codec, keywords = encode_arguments(args, kwargs)
+    payload, codec, keywords = encoded
     ended: asyncio.Future[tuple[int, bytes]] = loop.create_future()
     waiter = _Waiter(calls._core, ended)
     entry = _queue_of(loop)

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _STREAMS = {1: "stdout", 2: "stderr"}
+_EVENT = 3
 
 
 class Delivery:
     """One queue and the thread that empties it, started with the first need. Any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_event: Callable[[tuple[Any, ...]], None]) -> None:
+        self._on_event = on_event
         self._queue: _core.Queue | None = _core.Queue()
         self._owner = os.getpid()
         self._lock = threading.Lock()
@@ -44,7 +46,7 @@ class Delivery:
         with self._lock:
             if self._thread is None:
                 thread = threading.Thread(
-                    target=_run, args=(queue,), name="pyproc-delivery", daemon=True
+                    target=_run, args=(queue, self._on_event), name="pyproc-delivery", daemon=True
                 )
                 thread.start()
                 self._thread = thread
@@ -76,10 +78,13 @@ class Delivery:
             thread.join()
 
 
-def _run(queue: _core.Queue) -> None:
+def _run(queue: _core.Queue, on_event: Callable[[tuple[Any, ...]], None]) -> None:
     while (items := queue.wait()) is not None:
         for item in items:
-            deliver(item)
+            if item[0] == _EVENT:
+                on_event(item)
+            else:
+                deliver(item)
         del items, item  # the last future must not live until the next one comes
 
 

@@ -148,6 +148,22 @@ class OutputLimitExceeded(_Facts):
     used: int | None = None
 
 
+class TaskQuarantined(_Facts):
+    """The same request has ended several workers and is not run again."""
+
+    deaths: int | None = None
+
+
+class CircuitOpen(Error):
+    """The function has ended workers too often lately; it is not called for a while."""
+
+    def __init__(self, message: str = "", function: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.function = function
+        #: Seconds until it is tried again.
+        self.retry_after = retry_after
+
+
 class ProtocolError(_Facts):
     """The worker broke the protocol and was killed."""
 

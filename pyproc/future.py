@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 from typing import TYPE_CHECKING, Any
 
 from pyproc.codec import decode_value
 from pyproc.errors import TaskKilled
+from pyproc.resilience import identity_of, is_failure
 
 if TYPE_CHECKING:
-    from pyproc._core import Pool as CorePool
-    from pyproc.pool import Pool
+    from pyproc.calls import Calls
 
 
 class Future(concurrent.futures.Future[Any]):
@@ -20,19 +21,44 @@ class Future(concurrent.futures.Future[Any]):
     stops running work too. `result(timeout=)` only waits.
     """
 
-    #: Keeps the pool open while somebody holds a future of it.
-    _pool: Pool
-    _core: CorePool
-    _id: int
-    _type: object
     _cancelling = False
+    _timer: threading.Timer | None = None
+    _id = 0
+
+    def __init__(
+        self, calls: Calls, function: str, encoded: tuple[bytes, int, tuple[str, ...]]
+    ) -> None:
+        super().__init__()
+        #: Keeps the pool open while somebody holds a future of it.
+        self._calls = calls
+        self._function = function
+        self._attempt = 1
+        #: Payload, codec and keywords, until the call has ended.
+        self.encoded = encoded
+
+    def identity(self) -> bytes:
+        """What makes the request the same as another one."""
+        return identity_of(self.encoded[0], self.encoded[2])
+
+    def start(self, number: int) -> None:
+        """The call is admitted under this number."""
+        self._id = number
+
+    def refuse(self, error: BaseException) -> None:
+        """The call is not made at all."""
+        self.set_running_or_notify_cancel()
+        self.set_exception(error)
 
     def cancel(self) -> bool:
         """Ends the call if it has not started; answers whether it is cancelled."""
         if self.done():
             return self.cancelled()
+        if self._leave_pause():
+            super().cancel()
+            self.set_running_or_notify_cancel()
+            return True
         self._cancelling = True  # the end may come on its thread before the next line is done
-        if self._core.cancel(self._id, False) == 0:
+        if self._calls._core.cancel(self._id, False) == 0:
             super().cancel()
             return True
         self._cancelling = False
@@ -45,7 +71,18 @@ class Future(concurrent.futures.Future[Any]):
         """
         if self.done():
             return False
-        return self._core.cancel(self._id, True) == 0
+        if self._leave_pause():
+            self.refuse(TaskKilled("the call was stopped on request before it was tried again"))
+            return True
+        return self._calls._core.cancel(self._id, True) == 0
+
+    def _leave_pause(self) -> bool:
+        """Between two attempts: True when there will be no other one."""
+        timer, self._timer = self._timer, None
+        if timer is None:
+            return False
+        timer.cancel()
+        return True
 
     def settle(
         self, exception: BaseException | None, codec: int, payload: bytes, _count: int
@@ -53,14 +90,48 @@ class Future(concurrent.futures.Future[Any]):
         """The delivery thread's: takes the end of the call."""
         if self._cancelling and isinstance(exception, TaskKilled):
             super().cancel()
+        elif exception is not None and not self.cancelled() and self._goes_on(exception):
+            return
+        self.encoded = (b"", 0, ())
         if not self.set_running_or_notify_cancel():
             return
         if exception is None:
+            if self._calls._guard.hot:
+                self._calls._guard.ended_well(self._function)
             try:
-                value = decode_value(payload, codec, self._type)
+                value = decode_value(payload, codec, self._calls._result_type(self._function))
             except BaseException as error:
                 exception = error
             else:
                 self.set_result(value)
                 return
         self.set_exception(exception)
+
+    def _goes_on(self, error: BaseException) -> bool:
+        """Whether the call is made again."""
+        calls = self._calls
+        if is_failure(error) or calls._guard.hot:
+            calls._guard.ended_badly(self._function, self.identity(), error)
+        if not calls._retries:
+            return False
+        pause = calls._guard.may_retry(calls._retry, self._attempt, error)
+        if pause is None:
+            return False
+        self._attempt += 1
+        timer = threading.Timer(pause, self._again, (error,))
+        timer.daemon = True
+        self._timer = timer
+        timer.start()
+        return True
+
+    def _again(self, error: BaseException) -> None:
+        if self._timer is None:
+            return  # somebody has cancelled meanwhile
+        self._timer = None
+        try:
+            if self._calls._guard.hot:
+                self._calls._guard.admit(self._function, self.identity())
+            self.start(self._calls._submit(self, self._function))
+        except Exception as refused:  # quarantine, a full queue, a closed pool
+            refused.__cause__ = error
+            self.refuse(refused)

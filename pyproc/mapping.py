@@ -20,6 +20,7 @@ from pyproc.codec import convert, decode_many, encode_items
 from pyproc.errors import (
     CodecError,
     CPUTimeExceeded,
+    Error,
     ItemFailure,
     MemoryLimitExceeded,
     OutputLimitExceeded,
@@ -29,9 +30,10 @@ from pyproc.errors import (
     TaskTimeout,
     WorkerDied,
 )
+from pyproc.resilience import identity
 
 if TYPE_CHECKING:
-    from pyproc.pool import Calls
+    from pyproc.calls import Calls
 
 CHUNK_SECONDS = 0.010  # an auto chunk should take about this long
 CHUNK_BYTES = 2**20  # and neither its items nor their results be much larger than this
@@ -84,6 +86,7 @@ class _Chunk:
         self.left = count  # items without an end
         self.sent = 0.0
         self.size = 0  # bytes of the payload
+        self.attempts = 1  # at the first item without an end
         self.id = 0
 
 
@@ -205,6 +208,18 @@ class Mapping(Iterator[Any]):
     def _add(self, items: list[Any], first: int) -> None:
         """A chunk of its own for `items`; when it cannot go as a whole, its halves, in order."""
         chunk = _Chunk(len(items))
+        guard = self._calls._guard
+        if guard.hot and not (len(items) > 1 and guard.refuses):
+            try:
+                guard.admit(self._function, identity((items[0],), {}))
+            except Error as error:
+                self._settle(chunk, [_Failed(error)] * len(items))
+                self._chunks.append(chunk)
+                return
+        elif guard.hot:  # some item may be in quarantine
+            for at, item in enumerate(items):
+                self._add([item], first + at)
+            return
         try:
             self._send(chunk, items, encode_items(items, first))
         except (CodecError, ResultTooLarge) as error:
@@ -268,6 +283,12 @@ class Mapping(Iterator[Any]):
             self._waiting.pop(serial, None)
             raise
 
+    def _pause(self, chunk: _Chunk, error: BaseException) -> float | None:
+        calls = self._calls
+        if not calls._retries:
+            return None
+        return calls._guard.may_retry(calls._retry, chunk.attempts, error)
+
     def _send_rest(self, chunk: _Chunk, rest: list[Any]) -> None:
         try:
             self._send(chunk, rest, encode_items(rest))
@@ -299,6 +320,8 @@ class Mapping(Iterator[Any]):
             self._settle(chunk, [_Failed(error)] * len(items))
             return
         if exception is None:
+            if self._calls._guard.hot:
+                self._calls._guard.ended_well(self._function)
             spent = (time.perf_counter() - chunk.sent) / max(1, len(items))
             before = self._item_seconds
             self._item_seconds = spent if before is None else min(before, (before + spent) / 2)
@@ -308,6 +331,18 @@ class Mapping(Iterator[Any]):
         rest = items[len(values) :]
         timed_out = isinstance(exception, TaskTimeout) and exception.stage == "run"
         if isinstance(exception, _ONE_ITEM) or timed_out:
+            guard = self._calls._guard
+            guard.ended_badly(self._function, identity((rest[0],), {}), exception)
+            if values:
+                chunk.attempts = 1
+            pause = self._pause(chunk, exception)
+            if pause is not None:
+                chunk.attempts += 1
+                time.sleep(pause)
+                self._settle(chunk, values)
+                self._send_rest(chunk, rest)
+                return
+            chunk.attempts = 1
             values.append(_Failed(exception))
             rest = rest[1:]
             self._settle(chunk, values)

@@ -10,149 +10,26 @@ import math
 import os
 import warnings
 import weakref
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pyproc import _core, _options, aio, config, mapping
-from pyproc.codec import convert, decode_value, encode_arguments
+from pyproc.calls import Calls
 from pyproc.config import Limits, Recycle, Timeouts
 from pyproc.delivery import Delivery
 from pyproc.errors import PoolClosed
-from pyproc.future import Future
+from pyproc.events import Event, Events
 from pyproc.lifecycle import Lifecycle
+from pyproc.resilience import Breaker, Guard, Retry
 from pyproc.target import Target, describe
+from pyproc.watching import Watching
 
 Output = Literal["forward", "drop"]
 StartMethod = Literal["auto", "template", "exec"]
 _open_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
-class Calls:
-    """The ways to call, with fixed options; what `Pool.options` answers. Any thread."""
-
-    def __init__(
-        self,
-        pool: Pool,
-        run: float | Literal[False] | None = False,
-        queue: float | Literal[False] | None = False,
-        result_type: object = None,
-        rare: dict[str, Any] | None = None,
-    ) -> None:
-        self._pool = pool
-        self._core: _core.Pool = pool._core
-        self._run = run
-        self._queue = queue
-        self._type = result_type
-        self._rare = rare  # options that few calls have, by the core's names
-
-    def call(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Calls `function` in a worker and answers its result; blocks, ^C works.
-
-        Raises what the function raised (builtin types as themselves, others as RemoteError),
-        ValidationError, CodecError, TaskTimeout, WorkerDied and its kinds, WorkerStartError,
-        ResultTooLarge, ProtocolError, PoolClosed.
-        """
-        value = self._core.call_values(function, args, kwargs, self._run, self._queue, self._rare)
-        if value is NotImplemented:  # the arguments are not plain
-            encoded = encode_arguments(args, kwargs)
-            value = self._core.call(function, *encoded, self._run, self._queue, self._rare)
-        if type(value) is tuple:  # no plain answer is one: codec and bytes
-            return decode_value(value[1], value[0], self._result_type(function))
-        hint = self._result_type(function)
-        return value if hint is None else convert(value, hint, "result")
-
-    def submit(self, function: str, /, *args: Any, **kwargs: Any) -> Future:
-        """Queues a call and answers its Future at once. Raises QueueFull when the queue is."""
-        payload, codec, keywords = encode_arguments(args, kwargs)
-        return self.submit_payload(function, payload, codec, keywords, 0, False)
-
-    def submit_payload(
-        self,
-        function: str,
-        payload: bytes,
-        codec: int,
-        keywords: tuple[str, ...],
-        items: int,
-        wait: bool,
-    ) -> Future:
-        """`submit` for what is encoded already."""
-        queue = self._pool._delivery.started()
-        future = Future()
-        future._pool = self._pool
-        future._core = self._core
-        future._type = self._result_type(function)
-        future._id = self._core.submit(
-            function, payload, codec, keywords, self._run, self._queue, self._rare,
-            queue, future.settle, items, wait,
-        )  # fmt: skip
-        return future
-
-    def submit_raw(
-        self,
-        function: str,
-        payload: bytes,
-        codec: int,
-        items: int,
-        settle: Callable[..., None],
-        queue: _core.Queue | None = None,
-        keywords: tuple[str, ...] = (),
-    ) -> int:
-        """Queues a call whose end is given to `settle(exception, codec, payload, count)`."""
-        if queue is None:
-            queue = self._pool._delivery.started()
-        return self._core.submit(
-            function, payload, codec, keywords, self._run, self._queue, self._rare,
-            queue, settle, items, True,
-        )  # fmt: skip
-
-    async def acall(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
-        """`call` for asyncio: cancelling the awaiting task stops the work."""
-        return await aio.call(self, function, args, kwargs)
-
-    def map(
-        self,
-        function: str,
-        iterable: Iterable[Any],
-        /,
-        *,
-        buffersize: int | None = None,
-        chunksize: int | Literal["auto"] = "auto",
-        ordered: bool = True,
-        return_exceptions: bool = False,
-        progress: Callable[[int, int | None], object] | bool | str | None = None,
-        timeout: float | None = None,
-    ) -> mapping.Mapping:
-        """Calls `function(item)` for each item and yields the results, lazily.
-
-        The input is read as results are taken, at most `buffersize` items ahead (None: enough to
-        keep the workers busy), so it may be endless. `chunksize`: items sent at a time. A failed
-        item raises at its place, or is yielded with return_exceptions; the others go on. `timeout`:
-        seconds to wait for one result. `progress`: called with (done, total or None), True for tqdm
-        or "rich".
-        """
-        options = mapping.Options(
-            buffersize, chunksize, ordered, return_exceptions, progress, timeout
-        )
-        options.check()
-        return mapping.Mapping(self, function, iterable, options)
-
-    def amap(
-        self, function: str, iterable: Iterable[Any], /, *, buffersize: int = 64
-    ) -> AsyncGenerator[Any, None]:
-        """`map` for asyncio, in order, at most `buffersize` items ahead; the first failure ends it.
-
-        Leaving it early stops the work once it is closed: `async with contextlib.aclosing(...)`
-        does so at once.
-        """
-        if not isinstance(buffersize, int) or buffersize < 1:
-            raise ValueError(f"buffersize={buffersize!r}: 1 or more is needed")
-        return aio.map_ordered(self, function, iterable, buffersize)
-
-    def _result_type(self, function: str) -> object:
-        return self._type
-
-
-class Pool(Calls, Lifecycle):
+class Pool(Calls, Lifecycle, Watching):
     """Worker processes that run the functions of `target`.
 
     `target`: "module:attribute", a path to a .py file, a module, an App or a list of functions.
@@ -167,6 +44,10 @@ class Pool(Calls, Lifecycle):
     preload: modules to import before the application.
     max_queue, max_queue_bytes: what may wait. priority_step: seconds of waiting that outweigh one
         step of `options(priority=)`.
+    retry: calls that failed are made again; without it at most once. breaker: stops calling a
+        function that kills its workers. quarantine_after: a request that has ended so many workers
+        is refused with TaskQuarantined (None: never).
+    on_event: called with each Event, on a thread of the pool.
     output: "forward" shows what workers print in the host's sys.stdout and sys.stderr; "drop".
         Log records reach the host's loggers with both.
 
@@ -195,11 +76,17 @@ class Pool(Calls, Lifecycle):
         limits: Limits | None = None,
         timeouts: Timeouts | None = None,
         recycle: Recycle | None = None,
+        retry: Retry | None = None,
+        breaker: Breaker | None = None,
+        quarantine_after: int | None = 3,
+        on_event: Callable[[Event], object] | None = None,
         output: Output = "forward",
     ) -> None:
         self._closed = True  # until it is open
         least, most = _options.worker_counts(workers, min_workers, max_workers)
-        self._delivery = Delivery()
+        self._events = Events(on_event)
+        self._guard = Guard(retry or Retry(), breaker, quarantine_after, self._events)
+        self._delivery = Delivery(self._events.take)
         options = {
             **describe(target),
             **_options.interpreter(python, path),
@@ -253,6 +140,7 @@ class Pool(Calls, Lifecycle):
         cpu_time: float | None = None,
         output: int | str | None = None,
         result_size: int | str | None = None,
+        retry: Retry | None = None,
         result_type: object = None,
     ) -> Calls:
         """The same calls with other options.
@@ -262,7 +150,8 @@ class Pool(Calls, Lifecycle):
         earliest limit counts. priority, -100 to 100: higher is served first, and each step
         outweighs one second of waiting (Pool(priority_step=)), so that nothing waits for ever.
         memory, cpu_time, output, result_size: as in Limits, for these calls; memory and result_size
-        at most the pool's. result_type: a type that msgspec turns the result into, on the host.
+        at most the pool's. retry: instead of the pool's. result_type: a type that msgspec turns
+        the result into, on the host.
         """
         if timeout is not False:
             config.check_seconds(timeout, "timeout")
@@ -276,11 +165,8 @@ class Pool(Calls, Lifecycle):
             _options.rare(
                 priority, deadline, memory, cpu_time, output, result_size, self._own_limits
             ),
+            retry,
         )
-
-    def stats(self) -> dict[str, int]:
-        """Counters since the pool was opened, and how many workers and calls there are now."""
-        return self._core.stats()
 
     def functions(self) -> dict[str, str]:
         """The functions that the workers expose, with their signatures."""

@@ -103,10 +103,20 @@ static PyObject *log_tuple(const struct pyproc_item *item)
                          pp_bytes_object(item->extra), (unsigned long long)item->dropped);
 }
 
+/* (3, kind, worker id, pid, created, detail) */
+static PyObject *event_tuple(const struct pyproc_item *item)
+{
+    return Py_BuildValue("(iNIidN)", (int)item->kind, pp_text(item->text),
+                         (unsigned)item->worker_id, (int)item->pid, item->created,
+                         pp_text(item->extra));
+}
+
 static PyObject *item_tuple(struct core_state *state, struct pyproc_item *item)
 {
     if (item->kind == PYPROC_ITEM_CALL)
         return call_tuple(state, item);
+    if (item->kind == PYPROC_ITEM_EVENT)
+        return event_tuple(item);
     return item->kind == PYPROC_ITEM_OUTPUT ? output_tuple(item) : log_tuple(item);
 }
 

@@ -263,14 +263,15 @@ PYPROC_API int pyproc_reload(struct pyproc_pool *pool, int64_t timeout,
 PYPROC_API int pyproc_resize(struct pyproc_pool *pool, unsigned min_workers, unsigned max_workers);
 
 /* Completion queues: many pools may answer on one; it outlives them. */
-enum pyproc_item_kind { PYPROC_ITEM_CALL, PYPROC_ITEM_OUTPUT, PYPROC_ITEM_LOG };
+enum pyproc_item_kind { PYPROC_ITEM_CALL, PYPROC_ITEM_OUTPUT, PYPROC_ITEM_LOG, PYPROC_ITEM_EVENT };
 
 struct pyproc_item {
     struct pyproc_item *next;
     enum pyproc_item_kind kind;
     void *token;               /* CALL */
     struct pyproc_reply reply; /* CALL */
-    uint32_t worker_id;        /* OUTPUT, LOG */
+    uint32_t worker_id;        /* OUTPUT, LOG, EVENT */
+    int32_t pid;               /* EVENT; 0: none */
     int stream;                /* OUTPUT: 1 or 2 */
     int level;                 /* LOG */
     double created;            /* LOG: seconds since the epoch */
@@ -278,7 +279,7 @@ struct pyproc_item {
     uint64_t dropped;          /* LOG, OUTPUT: records or bytes lost so far */
     struct pyproc_bytes text;  /* CALL: the function's name, cut at 256 bytes; OUTPUT: whole
                                 * lines; LOG: the message */
-    struct pyproc_bytes logger, exception, extra; /* LOG */
+    struct pyproc_bytes logger, exception, extra; /* LOG; EVENT: extra has the details */
 };
 
 PYPROC_API int pyproc_queue_new(struct pyproc_queue **queuep);
@@ -323,6 +324,7 @@ PYPROC_API void pyproc_item_free(struct pyproc_item *item);
     X(queue_bytes)             \
     X(protocol_errors)         \
     X(output_dropped_bytes)    \
+    X(events_dropped)          \
     X(keeper_restarts)
 
 struct pyproc_stats {

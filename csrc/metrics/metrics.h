@@ -11,7 +11,7 @@ struct pp_metrics {
     _Atomic uint64_t calls_admitted, calls_ok, calls_failed, calls_crashed, calls_timed_out;
     _Atomic uint64_t calls_cancelled, calls_rejected, calls_requeued, calls_recalled;
     _Atomic uint64_t workers_recycled, workers_retired_idle;
-    _Atomic uint64_t protocol_errors;
+    _Atomic uint64_t protocol_errors, events_dropped;
 };
 
 static inline void pp_count(_Atomic uint64_t *counter)

@@ -27,6 +27,7 @@ static void fill_counters(struct pyproc_pool *pool, struct pyproc_stats *stats)
     stats->calls_rejected = pp_counted(&m->calls_rejected);
     stats->calls_requeued = pp_counted(&m->calls_requeued);
     stats->calls_recalled = pp_counted(&m->calls_recalled);
+    stats->events_dropped = pp_counted(&m->events_dropped);
     stats->protocol_errors = pp_counted(&m->protocol_errors);
     stats->output_dropped_bytes =
         __atomic_load_n(&pool->supervisor.output_dropped, __ATOMIC_RELAXED);

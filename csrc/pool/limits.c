@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#define STOPS_PAUSE (1 * PP_SECOND)
 #define LOOK_MIN (1 * PP_MS)
 #define LOOK_MAX (50 * PP_MS)
 /* Bytes that can be filled in a nanosecond, at most: 16 GiB a second. */
@@ -60,9 +61,17 @@ void pp_limits_ready(struct pyproc_pool *pool, struct pp_slot *slot)
 
 void pp_limits_started(struct pyproc_pool *pool)
 {
-    if (!pool->watches || pool->watch_at != PP_NEVER)
+    bool looks = pool->stops_at != PP_NEVER;
+    bool watches = !pool->watches || pool->watch_at != PP_NEVER;
+    int64_t now;
+
+    if (looks && watches)
         return;
-    pool->watch_at = pp_after(pp_now(), pool->watch_pause);
+    now = pp_now();
+    if (!looks)
+        pool->stops_at = pp_after(now, STOPS_PAUSE);
+    if (!watches)
+        pool->watch_at = pp_after(now, pool->watch_pause);
     pp_loop_wake(pool->loop);
 }
 
@@ -126,12 +135,35 @@ static int64_t look_at(struct pyproc_pool *pool, struct pp_slot *slot)
     return pause < LOOK_MIN ? LOOK_MIN : pause;
 }
 
+/* Whoever was stopped stays so, and its call would never end. Seen so twice, so that a stop that
+ * somebody takes back at once costs nothing. */
+static void stops_due(struct pyproc_pool *pool, int64_t now)
+{
+    bool busy = false;
+    struct pp_list *at;
+
+    if (pool->stops_at > now)
+        return;
+    for (at = pool->slots.next; at != &pool->slots; at = at->next) {
+        struct pp_slot *slot = pp_container(at, struct pp_slot, link);
+        bool stopped = slot->owner != PP_OWNER_NONE && !slot->buried &&
+                       pp_usage_stopped(atomic_load(&slot->worker.pid));
+
+        busy = busy || (slot->owner != PP_OWNER_NONE && !slot->buried);
+        if (stopped && slot->seen_stopped)
+            (void)pp_worker_doom(&slot->worker, "stopped");
+        slot->seen_stopped = stopped;
+    }
+    pool->stops_at = busy ? pp_after(now, STOPS_PAUSE) : PP_NEVER;
+}
+
 void pp_limits_due(struct pyproc_pool *pool, int64_t now)
 {
     int64_t pause = LOOK_MAX;
     bool busy = false;
     struct pp_list *at;
 
+    stops_due(pool, now);
     if (pool->watch_at > now)
         return;
     for (at = pool->slots.next; at != &pool->slots; at = at->next) {

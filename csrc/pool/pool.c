@@ -222,7 +222,7 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
     pool->output_limit = config->limit_output;
     pool->one_each = config->limit_output != 0;
     pool->watches = config->limit_memory != 0 || config->limit_cpu != 0;
-    pool->watch_at = PP_NEVER;
+    pool->watch_at = pool->stops_at = PP_NEVER;
     pool->watch_pause = PP_MS;
     pool->armed = pool->recall_at = pool->close_at = pool->dumps_at = PP_NEVER;
     pp_life_init(&pool->life, config);

@@ -47,6 +47,7 @@ struct pp_slot {
     int64_t cpu_limit;     /* likewise */
     uint64_t output_limit; /* of the running call, 0: none; lock, or owner */
     uint64_t output_base;  /* bytes printed before it; likewise */
+    bool seen_stopped;     /* at the last look, while busy; loop */
     uint64_t cpu_call;     /* the call that cpu_base is of; loop */
     int64_t cpu_base;      /* ns that its worker had spent before it; loop */
     enum pp_soft soft;     /* the running call was asked to stop; lock */
@@ -183,6 +184,7 @@ struct pyproc_pool {
     bool watches;        /* some call has a limit of memory or processor time */
     int64_t watch_at;    /* when to look; PP_NEVER: nothing runs */
     int64_t watch_pause; /* ns between looks */
+    int64_t stops_at;    /* when to look for workers that were stopped; PP_NEVER: nothing runs */
 
     _Atomic uint32_t drained; /* futex: changes when `active` falls to 0, and at each close step */
     _Atomic uint32_t room;    /* futex: changes when room was made in the queue */
@@ -366,6 +368,11 @@ struct pp_census {
     unsigned leaving;                    /* beside them: busy for the last time */
 };
 struct pp_census pp_pool_census(const struct pyproc_pool *pool);
+
+/* notice.c; loop: tells what happens to workers; `kind` is a fixed word. */
+void pp_notice(struct pyproc_pool *pool, const char *kind, const struct pp_worker *worker,
+               const char *detail);
+void pp_notice_death(struct pyproc_pool *pool, const struct pp_slot *slot);
 
 /* limits.c: limits of memory and processor time. Lock held unless said. */
 /* Loop: what the worker holds before its first call; its net. */

@@ -81,6 +81,7 @@ static void start_failed(struct pyproc_pool *pool, struct pyproc_reply *why, int
     int64_t pause = START_PAUSE;
 
     pp_count(&pool->metrics.start_failures);
+    pp_notice(pool, "start_failed", NULL, why->text ? why->text : "the application failed");
     if (born >= pool->failed_at) { /* those that were started together failed together: once */
         pool->failed_at = pp_now();
         pool->start_failures++;
@@ -145,6 +146,7 @@ int pp_pool_start_slot(struct pyproc_pool *pool, struct pp_template *template, u
         return r;
     }
     pp_count(&pool->metrics.workers_started);
+    pp_notice(pool, "start", &slot->worker, template ? "template" : "exec");
     *slotp = slot;
     return 0;
 }
@@ -235,6 +237,7 @@ static void on_ready(void *token, struct pp_worker *worker)
     pp_limits_ready(pool, slot);
     pool->start_failures = 0;
     pool->next_start = 0;
+    pp_notice(pool, "ready", worker, "");
     if (!slot->probe || pp_reload_probe_ready(pool, slot))
         pp_life_ready(pool, slot);
     (void)pthread_mutex_unlock(&pool->lock);
@@ -300,6 +303,7 @@ static void on_dead(void *token, struct pp_worker *worker)
     (void)pthread_mutex_lock(&pool->lock);
     slot->buried = true;
     pp_list_remove(&slot->idle);
+    pp_notice_death(pool, slot);
     if (slot->owner == PP_OWNER_LOOP)
         pp_answer_dead(pool, slot, &done);
     if (slot->probe)
@@ -440,6 +444,7 @@ static void arm(struct pyproc_pool *pool)
     int64_t at = earlier(earlier(pool->recall_at, pool->close_at), pool->dumps_at);
     struct pp_list *link, *after;
 
+    at = earlier(at, pool->stops_at);
     at = earlier(at, earlier(pool->watch_at, pp_pool_templates_next(pool)));
     at = earlier(at, pp_life_next(pool));
     if (pool->n_expiry > 0)

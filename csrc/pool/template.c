@@ -55,6 +55,7 @@ int pp_pool_want_template(struct pyproc_pool *pool)
         return r;
     }
     pp_count(&pool->metrics.templates_started);
+    pp_notice(pool, "template_start", &template->worker, "");
     pool->coming = template;
     (void)pthread_mutex_lock(&pool->lock);
     pp_list_push_back(&pool->templates, &template->link);
@@ -161,6 +162,7 @@ bool pp_pool_template_dead(struct pyproc_pool *pool, struct pp_worker *worker)
                   strcmp(worker->death.cause, "renewed") != 0;
 
     template->buried = true;
+    pp_notice(pool, "template_end", worker, worker->death.cause);
     if (was_coming)
         pool->coming = NULL;
     if (was_coming && pool->template)

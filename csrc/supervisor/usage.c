@@ -163,6 +163,18 @@ void pp_usage_read(pid_t pid, pid_t keeper, struct pp_usage *usage)
     }
 }
 
+bool pp_usage_stopped(pid_t pid)
+{
+    char path[64], text[TEXT_MAX];
+    const char *end;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    if (pid <= 0 || !read_text(path, text))
+        return false;
+    end = strrchr(text, ')');
+    return end && strlen(end) > 2 && end[2] == 'T';
+}
+
 uint64_t pp_usage_oom_kills(void)
 {
     static const char name[] = "\noom_kill ";

@@ -6,6 +6,7 @@
 #ifndef PP_SUPERVISOR_USAGE_H
 #define PP_SUPERVISOR_USAGE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -18,6 +19,9 @@ struct pp_usage {
 /* The tree below `pid`, itself included, and those of `keeper`'s children that are in its
  * session: they have lost their parent. */
 void pp_usage_read(pid_t pid, pid_t keeper, struct pp_usage *usage);
+
+/* Whether the process was stopped by a signal (SIGSTOP), not by a debugger. */
+bool pp_usage_stopped(pid_t pid);
 
 /* Kills that the kernel has made for want of memory since it started; 0: not known. */
 uint64_t pp_usage_oom_kills(void);

@@ -1,0 +1,174 @@
+"""Calls: the ways to call, with fixed options. Any thread.
+
+The leased call is the fast one: nothing is looked at before it while nothing is wrong.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+from pyproc import _core, aio, mapping
+from pyproc.codec import convert, decode_value, encode_arguments
+from pyproc.errors import Error
+from pyproc.future import Future
+from pyproc.resilience import Guard, Retry, identity, is_failure
+
+if TYPE_CHECKING:
+    from pyproc.pool import Pool
+
+
+class Calls:
+    """The ways to call, with fixed options; what `Pool.options` answers. Any thread."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        run: float | Literal[False] | None = False,
+        queue: float | Literal[False] | None = False,
+        result_type: object = None,
+        rare: dict[str, Any] | None = None,
+        retry: Retry | None = None,
+    ) -> None:
+        self._pool = pool
+        self._core: _core.Pool = pool._core
+        self._run = run
+        self._queue = queue
+        self._type = result_type
+        self._guard: Guard = pool._guard
+        self._retry = retry if retry is not None else pool._guard.retry
+        self._retries = self._retry.max_attempts > 1
+        self._rare = rare  # options that few calls have, by the core's names
+
+    def call(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Calls `function` in a worker and answers its result; blocks, ^C works.
+
+        Raises what the function raised (builtin types as themselves, others as RemoteError),
+        ValidationError, CodecError, TaskTimeout, WorkerDied and its kinds, MemoryLimitExceeded,
+        CPUTimeExceeded, WorkerStartError, ResultTooLarge, ProtocolError, TaskQuarantined,
+        CircuitOpen, PoolClosed.
+        """
+        if self._guard.hot or self._retries:
+            return self._call_guarded(function, args, kwargs)
+        try:
+            return self._call_once(function, args, kwargs)
+        except Exception as error:
+            if is_failure(error):
+                self._guard.ended_badly(function, identity(args, kwargs), error)
+            raise
+
+    def _call_once(self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        value = self._core.call_values(function, args, kwargs, self._run, self._queue, self._rare)
+        if value is NotImplemented:  # the arguments are not plain
+            encoded = encode_arguments(args, kwargs)
+            value = self._core.call(function, *encoded, self._run, self._queue, self._rare)
+        if type(value) is tuple:  # no plain answer is one: codec and bytes
+            return decode_value(value[1], value[0], self._result_type(function))
+        hint = self._result_type(function)
+        return value if hint is None else convert(value, hint, "result")
+
+    def _call_guarded(self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        guard = self._guard
+        request = identity(args, kwargs)
+        guard.earn(self._retry)
+        for attempt in itertools.count(1):
+            guard.admit(function, request)
+            try:
+                value = self._call_once(function, args, kwargs)
+            except Exception as error:
+                guard.ended_badly(function, request, error)
+                pause = guard.may_retry(self._retry, attempt, error)
+                if pause is None:
+                    raise
+                time.sleep(pause)
+            else:
+                guard.ended_well(function)
+                return value
+        raise AssertionError("counting has ended")
+
+    def submit(self, function: str, /, *args: Any, **kwargs: Any) -> Future:
+        """Queues a call and answers its Future at once. Raises QueueFull when the queue is."""
+        future = Future(self, function, encode_arguments(args, kwargs))
+        if self._retries:
+            self._guard.earn(self._retry)
+        if self._guard.hot:
+            try:
+                self._guard.admit(function, future.identity())
+            except Error as error:
+                future.refuse(error)
+                return future
+        future.start(self._submit(future, function))
+        return future
+
+    def _submit(self, future: Future, function: str) -> int:
+        payload, codec, keywords = future.encoded
+        return self._core.submit(
+            function, payload, codec, keywords, self._run, self._queue, self._rare,
+            self._pool._delivery.started(), future.settle, 0, False,
+        )  # fmt: skip
+
+    def submit_raw(
+        self,
+        function: str,
+        payload: bytes,
+        codec: int,
+        items: int,
+        settle: Callable[..., None],
+        queue: _core.Queue | None = None,
+        keywords: tuple[str, ...] = (),
+    ) -> int:
+        """Queues a call whose end is given to `settle(exception, codec, payload, count)`."""
+        if queue is None:
+            queue = self._pool._delivery.started()
+        return self._core.submit(
+            function, payload, codec, keywords, self._run, self._queue, self._rare,
+            queue, settle, items, True,
+        )  # fmt: skip
+
+    async def acall(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
+        """`call` for asyncio: cancelling the awaiting task stops the work."""
+        return await aio.call(self, function, args, kwargs)
+
+    def map(
+        self,
+        function: str,
+        iterable: Iterable[Any],
+        /,
+        *,
+        buffersize: int | None = None,
+        chunksize: int | Literal["auto"] = "auto",
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        progress: Callable[[int, int | None], object] | bool | str | None = None,
+        timeout: float | None = None,
+    ) -> mapping.Mapping:
+        """Calls `function(item)` for each item and yields the results, lazily.
+
+        The input is read as results are taken, at most `buffersize` items ahead (None: enough to
+        keep the workers busy), so it may be endless. `chunksize`: items sent at a time. A failed
+        item raises at its place, or is yielded with return_exceptions; the others go on. `timeout`:
+        seconds to wait for one result. `progress`: called with (done, total or None), True for tqdm
+        or "rich".
+        """
+        options = mapping.Options(
+            buffersize, chunksize, ordered, return_exceptions, progress, timeout
+        )
+        options.check()
+        return mapping.Mapping(self, function, iterable, options)
+
+    def amap(
+        self, function: str, iterable: Iterable[Any], /, *, buffersize: int = 64
+    ) -> AsyncGenerator[Any, None]:
+        """`map` for asyncio, in order, at most `buffersize` items ahead; the first failure ends it.
+
+        Leaving it early stops the work once it is closed: `async with contextlib.aclosing(...)`
+        does so at once.
+        """
+        if not isinstance(buffersize, int) or buffersize < 1:
+            raise ValueError(f"buffersize={buffersize!r}: 1 or more is needed")
+        return aio.map_ordered(self, function, iterable, buffersize)
+
+    def _result_type(self, function: str) -> object:
+        return self._type

@@ -1,0 +1,53 @@
+"""What a pool tells about itself and its troubles; a part of `Pool`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyproc.events import Event, Events, Health, health
+
+if TYPE_CHECKING:
+    from pyproc import _core
+    from pyproc.resilience import Guard
+
+
+class Watching:
+    """Events, health, quarantine and breakers. Any thread."""
+
+    _core: _core.Pool
+    _events: Events
+    _guard: Guard
+    _closed: bool
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the pool was opened, and how many workers and calls there are now."""
+        stats = self._core.stats()
+        stats["calls_retried"] = self._guard.retries
+        stats["requests_quarantined"] = len(self._guard.quarantined())
+        stats["breakers_open"] = len(self._open())
+        return stats
+
+    def events(self) -> list[Event]:
+        """The newest 1000 events of the pool, oldest first; Pool(on_event=) is told each one."""
+        return self._events.list()
+
+    def health(self) -> Health:
+        """Whether the pool serves, and what troubles it. False as a truth value: it does not."""
+        quarantined = len(self._guard.quarantined())
+        return health(self._core.stats(), self._closed, self._events, self._open(), quarantined)
+
+    def quarantine(self) -> list[tuple[str, int, str]]:
+        """(function, deaths, last cause) of each request that is not run any more."""
+        return self._guard.quarantined()
+
+    def release(self, function: str | None = None) -> int:
+        """Forgets deaths and closes circuits, of one function or of all; answers how many requests
+        are forgotten."""
+        return self._guard.release(function)
+
+    def breakers(self) -> dict[str, str]:
+        """The circuit of each function that has failed lately: closed, open or half-open."""
+        return self._guard.breakers()
+
+    def _open(self) -> list[str]:
+        return [name for name, state in self._guard.breakers().items() if state == "open"]
