@@ -153,6 +153,8 @@ class Mapping(Iterator[Any]):
             if chunk is not None:
                 return self._take(chunk)
             self._fill()
+            if self._first_ready() is not None:
+                continue  # it could not even be sent
             if self._chunks:
                 self._await(deadline)
             elif self._broken is not None:
