@@ -30,6 +30,7 @@ from pyproc.errors import (
     TaskTimeout,
     WorkerDied,
 )
+from pyproc.progress import reporter
 from pyproc.resilience import identity
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Mapping(Iterator[Any]):
         self._broken: Exception | None = None  # what the input raised; its turn comes last
         self._item_seconds: float | None = None
         self._item_bytes = 1.0
-        self._report, self._finish = _reporter(options.progress, self._total)
+        self._report, self._finish = reporter(options.progress, self._total)
 
     def __iter__(self) -> Self:
         return self
@@ -387,23 +388,3 @@ def result_hint(function: Any) -> object:
     except Exception:
         return None  # it names something that is not there: the plain value is the answer
     return None if hint is None or hint is type(None) else hint
-
-
-def _reporter(
-    progress: Callable[[int, int | None], object] | bool | str | None, total: int | None
-) -> tuple[Callable[[int, int | None], object] | None, Callable[[], None]]:
-    if progress is None or progress is False:
-        return None, lambda: None
-    if callable(progress):
-        return progress, lambda: None
-    if progress == "rich":
-        from rich.progress import Progress
-
-        bar = Progress(transient=False)
-        task = bar.add_task("", total=total)
-        bar.start()
-        return lambda done, _: bar.update(task, completed=done), bar.stop
-    from tqdm.auto import tqdm  # type: ignore[import-untyped]
-
-    line = tqdm(total=total, disable=None)
-    return lambda done, _: line.update(done - line.n), line.close

@@ -46,7 +46,7 @@ class Pool(Calls, Lifecycle, Watching):
         step of `options(priority=)`.
     retry: calls that failed are made again; without it at most once. breaker: stops calling a
         function that kills its workers. quarantine_after: a request that has ended so many workers
-        is refused with TaskQuarantined (None: never).
+        is refused with TaskQuarantined (None, the default: never).
     on_event: called with each Event, on a thread of the pool.
     output: "forward" shows what workers print in the host's sys.stdout and sys.stderr; "drop".
         Log records reach the host's loggers with both.
@@ -78,7 +78,7 @@ class Pool(Calls, Lifecycle, Watching):
         recycle: Recycle | None = None,
         retry: Retry | None = None,
         breaker: Breaker | None = None,
-        quarantine_after: int | None = 3,
+        quarantine_after: int | None = None,
         on_event: Callable[[Event], object] | None = None,
         output: Output = "forward",
     ) -> None:

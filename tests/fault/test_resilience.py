@@ -351,7 +351,7 @@ def test_a_call_to_a_worker_that_was_stopped_while_idle_goes_to_another(
     [
         (lambda: Retry(max_attempts=0), ValueError, "max_attempts"),
         (lambda: Retry(max_attempts=1.5), TypeError, "max_attempts"),  # type: ignore[arg-type]
-        (lambda: Retry(on_exceptions="ValueError"), TypeError, "on_exceptions"),  # type: ignore[arg-type]
+        (lambda: Retry(on_exceptions="Oops"), TypeError, "on_exceptions"),  # type: ignore[arg-type]
         (lambda: Retry(jitter=2), ValueError, "jitter"),
         (lambda: Breaker(failures=0), ValueError, "failures"),
         (lambda: Breaker(cooldown=0), ValueError, "cooldown"),
