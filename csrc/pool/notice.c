@@ -17,12 +17,12 @@ void pp_notice(struct pyproc_pool *pool, const char *kind, const struct pp_worke
 
     if (!item)
         return;
-    text = pp_reply_alloc(&item->reply, n);
+    text = pp_reply_alloc(&item->reply, n + 1);
     if (!text) {
         pyproc_item_free(item);
         return;
     }
-    memcpy(text, detail, n);
+    memcpy(text, detail, n + 1);
     (void)clock_gettime(CLOCK_REALTIME, &now);
     item->text = (struct pyproc_bytes){kind, strlen(kind)};
     item->extra = (struct pyproc_bytes){text, n};
