@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define STOPS_PAUSE (1 * PP_SECOND)
+#define STOPS_PAUSE (400 * PP_MS)
 #define LOOK_MIN (1 * PP_MS)
 #define LOOK_MAX (50 * PP_MS)
 /* Bytes that can be filled in a nanosecond, at most: 16 GiB a second. */

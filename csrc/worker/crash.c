@@ -18,13 +18,17 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t stack_key;
 static bool has_key;
 
-static void dumped(int number)
+static _Noreturn void dumped(int number)
 {
     struct pp_status_page *page = atomic_load(&watched);
 
     (void)number;
     if (page)
         atomic_store(&page->dumped, 1);
+    /* The host kills next. A call that the signal has interrupted must not go on as if it had
+     * come to its end. */
+    for (;;)
+        (void)pause();
 }
 
 int pp_worker_watch_dumps(struct pp_worker *worker)
