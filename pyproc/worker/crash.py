@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 _SIGSYS = 31  # not among faulthandler's; signal(7): the same on all but alpha, mips and parisc
 
+#: What starts a thread, in `_thread` and under another name in `threading`.
+_STARTERS = (
+    "start_new_thread",
+    "_start_new_thread",
+    "start_joinable_thread",
+    "_start_joinable_thread",
+)
 _enable = faulthandler.enable
 
 
@@ -35,7 +42,7 @@ def arm(worker: _worker.Worker) -> None:
 def guard_threads() -> None:
     """Once: threads get signal stacks, and fatal signals stay ours."""
     for module in (_thread, sys.modules.get("threading")):
-        for name in ("start_new_thread", "_start_new_thread", "start_joinable_thread"):
+        for name in _STARTERS:
             start = getattr(module, name, None)
             if start is not None:
                 setattr(module, name, _guarded(start))
