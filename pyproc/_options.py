@@ -63,13 +63,13 @@ def interpreter(
 START_METHODS = {"exec": 0, "template": 1, "auto": 2}
 
 
-def start(start_method: str, preload: Iterable[str]) -> dict[str, Any]:
+def start(start_method: str, preload: Iterable[str], also: list[str]) -> dict[str, Any]:
     """How workers are made, and modules that they import first."""
     if start_method not in START_METHODS:
         raise ValueError(f"start_method={start_method!r}: 'auto', 'template' or 'exec' is needed")
     if isinstance(preload, str):
         raise TypeError("preload= is a list of names of modules, not one string")
-    names = list(preload)
+    names = [*preload, *also]
     for name in names:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
             raise ValueError(f"preload: {name!r} is not the name of a module")

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyproc import _core, aio, mapping
+from pyproc import _core, aio, context, mapping
 from pyproc.codec import convert, decode_value, encode_arguments
 from pyproc.errors import Error
 from pyproc.future import Future
@@ -31,6 +31,7 @@ class Calls:
         result_type: object = None,
         rare: dict[str, Any] | None = None,
         retry: Retry | None = None,
+        is_pinned: bool = False,
     ) -> None:
         self._pool = pool
         self._core: _core.Pool = pool._core
@@ -40,6 +41,7 @@ class Calls:
         self._guard: Guard = pool._guard
         self._retry = retry if retry is not None else pool._guard.retry
         self._retries = self._retry.max_attempts > 1
+        self._carries = bool(pool._carried) and not is_pinned
         self._rare = rare  # options that few calls have, by the core's names
 
     def call(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -60,10 +62,11 @@ class Calls:
             raise
 
     def _call_once(self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        value = self._core.call_values(function, args, kwargs, self._run, self._queue, self._rare)
+        rare = self._rare_now() if self._carries else self._rare
+        value = self._core.call_values(function, args, kwargs, self._run, self._queue, rare)
         if value is NotImplemented:  # the arguments are not plain
             encoded = encode_arguments(args, kwargs)
-            value = self._core.call(function, *encoded, self._run, self._queue, self._rare)
+            value = self._core.call(function, *encoded, self._run, self._queue, rare)
         if type(value) is tuple:  # no plain answer is one: codec and bytes
             return decode_value(value[1], value[0], self._result_type(function))
         hint = self._result_type(function)
@@ -90,7 +93,7 @@ class Calls:
 
     def submit(self, function: str, /, *args: Any, **kwargs: Any) -> Future:
         """Queues a call and answers its Future at once. Raises QueueFull when the queue is."""
-        future = Future(self, function, encode_arguments(args, kwargs))
+        future = Future(self._pinned(), function, encode_arguments(args, kwargs))
         if self._retries:
             self._guard.earn(self._retry)
         if self._guard.hot:
@@ -99,7 +102,7 @@ class Calls:
             except Error as error:
                 future.refuse(error)
                 return future
-        future.start(self._submit(future, function))
+        future.start(future._calls._submit(future, function))
         return future
 
     def _submit(self, future: Future, function: str) -> int:
@@ -129,7 +132,7 @@ class Calls:
 
     async def acall(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
         """`call` for asyncio: cancelling the awaiting task stops the work."""
-        return await aio.call(self, function, args, kwargs)
+        return await aio.call(self._pinned(), function, args, kwargs)
 
     def map(
         self,
@@ -156,7 +159,7 @@ class Calls:
             buffersize, chunksize, ordered, return_exceptions, progress, timeout
         )
         options.check()
-        return mapping.Mapping(self, function, iterable, options)
+        return mapping.Mapping(self._pinned(), function, iterable, options)
 
     def amap(
         self, function: str, iterable: Iterable[Any], /, *, buffersize: int = 64
@@ -168,7 +171,18 @@ class Calls:
         """
         if not isinstance(buffersize, int) or buffersize < 1:
             raise ValueError(f"buffersize={buffersize!r}: 1 or more is needed")
-        return aio.map_ordered(self, function, iterable, buffersize)
+        return aio.map_ordered(self._pinned(), function, iterable, buffersize)
 
     def _result_type(self, function: str) -> object:
-        return self._type
+        return self._type if self._type is not None else self._pool._host_types.get(function)
+
+    def _pinned(self) -> Calls:
+        """These calls with the context variables that the caller has now."""
+        if not self._carries:
+            return self
+        rare = self._rare_now()
+        return Calls(self._pool, self._run, self._queue, self._type, rare, self._retry, True)
+
+    def _rare_now(self) -> dict[str, Any] | None:
+        baggage = context.gather(self._pool._carried)
+        return {**(self._rare or {}), "baggage": baggage} if baggage else self._rare

@@ -53,6 +53,12 @@ def encode_arguments(
     return *_encode(values, list(zip(values, names, strict=True))), tuple(kwargs)
 
 
+def encode_context(values: Mapping[str, object]) -> bytes:
+    """The caller's context variables. Raises CodecError: "context variable 'app:user'.name"."""
+    names = [(value, f"context variable {name!r}") for name, value in values.items()]
+    return _encode(values, names)[0]
+
+
 def encode_items(items: Sequence[object], first: int = 0) -> tuple[bytes, int]:
     """The payload of a chunk's arguments, numbered from `first`. CodecError: "item 3.name"."""
     values = list(items)

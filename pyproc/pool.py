@@ -11,9 +11,11 @@ import os
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Literal, Self
 
 from pyproc import _core, _options, aio, config, mapping
+from pyproc import context as carried
 from pyproc.calls import Calls
 from pyproc.config import Limits, Recycle, Timeouts
 from pyproc.delivery import Delivery
@@ -48,6 +50,8 @@ class Pool(Calls, Lifecycle, Watching):
         function that kills its workers. quarantine_after: a request that has ended so many workers
         is refused with TaskQuarantined (None, the default: never).
     on_event: called with each Event, on a thread of the pool.
+    context: context variables whose values travel with each call to the function; each is a global
+        of a module that workers can import.
     output: "forward" shows what workers print in the host's sys.stdout and sys.stderr; "drop".
         Log records reach the host's loggers with both.
 
@@ -81,8 +85,10 @@ class Pool(Calls, Lifecycle, Watching):
         quarantine_after: int | None = None,
         on_event: Callable[[Event], object] | None = None,
         output: Output = "forward",
+        context: Iterable[ContextVar[Any]] = (),
     ) -> None:
         self._closed = True  # until it is open
+        self._carried = carried.find(context)
         least, most = _options.worker_counts(workers, min_workers, max_workers)
         self._events = Events(on_event)
         self._guard = Guard(retry or Retry(), breaker, quarantine_after, self._events)
@@ -90,7 +96,7 @@ class Pool(Calls, Lifecycle, Watching):
         options = {
             **describe(target),
             **_options.interpreter(python, path),
-            **_options.start(start_method, preload),
+            **_options.start(start_method, preload, carried.modules(self._carried)),
             **(limits or Limits()).as_core(),
             **_options.seconds(timeouts or Timeouts()),
             **_options.queue_limits(max_queue, max_queue_bytes),
@@ -187,9 +193,6 @@ class Pool(Calls, Lifecycle, Watching):
                 _open_pools.discard(self)
                 self._delivery.stop()
                 aio.sweep()
-
-    def _result_type(self, function: str) -> object:
-        return self._host_types.get(function)
 
     def __enter__(self) -> Self:
         if self._closed:

@@ -53,6 +53,17 @@ static int convert_size(PyObject *dict, const char *name, uint64_t *sizep)
     return *sizep == UINT64_MAX && PyErr_Occurred() ? -1 : 0;
 }
 
+static int convert_bytes(PyObject *value, struct pyproc_bytes *bytesp)
+{
+    char *data;
+    Py_ssize_t n;
+
+    if (PyBytes_AsStringAndSize(value, &data, &n) < 0)
+        return -1;
+    *bytesp = (struct pyproc_bytes){data, (size_t)n};
+    return 0;
+}
+
 /* Options that few calls have. 0, or -1 with an exception. */
 static int convert_rare(PyObject *dict, struct pyproc_request *request)
 {
@@ -66,6 +77,9 @@ static int convert_rare(PyObject *dict, struct pyproc_request *request)
     if (convert_size(dict, "memory", &request->memory_limit) < 0 ||
         convert_size(dict, "output", &request->output_limit) < 0 ||
         convert_size(dict, "result_size", &request->result_limit) < 0)
+        return -1;
+    value = PyDict_GetItemString(dict, "baggage");
+    if (value && convert_bytes(value, &request->baggage) < 0)
         return -1;
     value = PyDict_GetItemString(dict, "cpu_time");
     if (value && pp_span(value, &request->cpu_limit) < 0)

@@ -252,156 +252,13 @@ static int pack_result(struct pp_worker_object *self, PyObject *value, struct pa
     return 0;
 }
 
-/* ---- failures ---- */
-
-static int fill_node(PyObject *tuple, struct pp_failure_node *node, struct pp_bytes **notesp)
-{
-    PyObject *notes;
-    Py_ssize_t sizes[5];
-    const char *texts[5];
-    struct pp_bytes *fields[] = {&node->type_name, &node->message, &node->traceback,
-                                 &node->arguments, &node->attributes};
-    int relation, suppress;
-    unsigned parent;
-
-    if (!PyArg_ParseTuple(tuple, "iIy#y#y#y#y#O!p", &relation, &parent, &texts[0], &sizes[0],
-                          &texts[1], &sizes[1], &texts[2], &sizes[2], &texts[3], &sizes[3],
-                          &texts[4], &sizes[4], &PyTuple_Type, &notes, &suppress))
-        return -1;
-    for (size_t i = 0; i < 5; i++)
-        *fields[i] = (struct pp_bytes){(const uint8_t *)texts[i], (size_t)sizes[i]};
-    node->relation = (enum pp_relation)relation;
-    node->parent = parent;
-    node->suppress_context = suppress != 0;
-    node->notes = *notesp;
-    node->n_notes = (size_t)PyTuple_Size(notes);
-    for (size_t i = 0; i < node->n_notes; i++) {
-        char *text;
-        Py_ssize_t size;
-
-        if (PyBytes_AsStringAndSize(PyTuple_GetItem(notes, (Py_ssize_t)i), &text, &size) < 0)
-            return -1;
-        *(*notesp)++ = (struct pp_bytes){(const uint8_t *)text, (size_t)size};
-    }
-    return 0;
-}
-
-static Py_ssize_t count_notes(PyObject *nodes)
-{
-    Py_ssize_t n = 0;
-
-    for (Py_ssize_t i = 0; i < PyList_Size(nodes); i++) {
-        PyObject *node = PyList_GetItem(nodes, i);
-        PyObject *notes =
-            PyTuple_Check(node) && PyTuple_Size(node) == 9 ? PyTuple_GetItem(node, 7) : NULL;
-
-        if (!notes || !PyTuple_Check(notes)) {
-            PyErr_SetString(PyExc_TypeError, "a failure's node has nine parts");
-            return -1;
-        }
-        n += PyTuple_Size(notes);
-    }
-    return n;
-}
-
-int pp_worker_fill_failure(struct pp_worker_object *self, PyObject *described,
-                           struct pp_message *answer)
-{
-    PyObject *nodes;
-    const char *path;
-    Py_ssize_t path_size, n, n_notes;
-    struct pp_bytes *notes;
-    int kind;
-
-    pp_worker_release(self);
-    self->held = Py_NewRef(described);
-    if (!PyArg_ParseTuple(described, "iy#O!", &kind, &path, &path_size, &PyList_Type, &nodes))
-        return -1;
-    n = PyList_Size(nodes);
-    n_notes = count_notes(nodes);
-    if (n_notes < 0)
-        return -1;
-    self->nodes = PyMem_Calloc((size_t)n + 1, sizeof *self->nodes);
-    self->notes = notes = PyMem_Calloc((size_t)n_notes + 1, sizeof *notes);
-    if (!self->nodes || !notes) {
-        (void)PyErr_NoMemory();
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < n; i++) {
-        if (fill_node(PyList_GetItem(nodes, i), &self->nodes[i], &notes) < 0)
-            return -1;
-    }
-    answer->kind = PP_MESSAGE_FAILURE;
-    answer->failure = (struct pp_message_failure){
-        .kind = (enum pp_failure_kind)kind,
-        .nodes = self->nodes,
-        .n_nodes = (size_t)n,
-        .path = {(const uint8_t *)path, (size_t)path_size},
-    };
-    return 0;
-}
-
-void pp_worker_release(struct pp_worker_object *self)
-{
-    Py_CLEAR(self->held);
-    PyMem_Free(self->nodes);
-    PyMem_Free(self->notes);
-    self->nodes = NULL;
-    self->notes = NULL;
-}
-
-/* The pending exception, as an object of its own; none is pending then. */
-static PyObject *take_exception(void)
-{
-    PyObject *type, *value, *traceback;
-
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (value && traceback)
-        (void)PyException_SetTraceback(value, traceback);
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return value;
-}
-
-/* When not even the failure can be described: memory is out, or the stack. */
-static void fill_bare_failure(struct pp_worker_object *self, struct pp_message *answer)
-{
-    static const uint8_t TYPE[] = "RuntimeError";
-    static const uint8_t TEXT[] = "the function failed, and its exception could not be described";
-    static const struct pp_failure_node NODE = {
-        .relation = PP_RELATION_ROOT,
-        .type_name = {TYPE, sizeof TYPE - 1},
-        .message = {TEXT, sizeof TEXT - 1},
-    };
-
-    PyErr_Clear();
-    pp_worker_release(self);
-    answer->kind = PP_MESSAGE_FAILURE;
-    answer->failure =
-        (struct pp_message_failure){.kind = PP_FAILURE_EXCEPTION, .nodes = &NODE, .n_nodes = 1};
-}
-
-/* Makes the pending exception the answer. */
-static void answer_failure(struct pp_worker_object *self, struct pp_message *answer)
-{
-    PyObject *raised = take_exception();
-    PyObject *described =
-        raised ? PyObject_CallMethod(self->handlers, "failure", "(O)", raised) : NULL;
-
-    if (!described || pp_worker_fill_failure(self, described, answer) < 0)
-        fill_bare_failure(self, answer);
-    Py_XDECREF(described);
-    Py_XDECREF(raised);
-}
-
 /* ---- chunks ---- */
 
 /* The pending exception as an item. An item that cannot even be described ends the
  * worker, which the host sees as this item's death. */
 static int add_failure(struct pp_worker_object *self)
 {
-    PyObject *raised = take_exception();
+    PyObject *raised = pp_worker_take_exception();
     PyObject *item = raised ? PyObject_CallMethod(self->handlers, "item", "(O)", raised) : NULL;
     char *bytes;
     Py_ssize_t n;
@@ -443,7 +300,7 @@ static int run_chunk(struct pp_worker_object *self, PyObject *items, uint32_t n,
         if (items)
             Py_XDECREF(
                 PyObject_CallMethod(self->handlers, "bad_chunk", "nI", PyTuple_Size(items), n));
-        answer_failure(self, answer);
+        pp_worker_answer_failure(self, answer);
         return 0;
     }
     r = pp_worker_chunk_begin(self->worker, self->call, n);
@@ -451,7 +308,7 @@ static int run_chunk(struct pp_worker_object *self, PyObject *items, uint32_t n,
         r = run_item(self, PyTuple_GetItem(items, (Py_ssize_t)i), &rich);
         if (r == 0 && i + 1 < n && pp_worker_stopping(self->worker, self->call)) {
             Py_XDECREF(PyObject_CallMethod(self->handlers, "stopped", NULL));
-            answer_failure(self, answer);
+            pp_worker_answer_failure(self, answer);
             return 0;
         }
     }
@@ -477,26 +334,38 @@ static void run_once(struct pp_worker_object *self, const struct pp_message_call
         answer->result =
             (struct pp_message_result){.payload = packed.payload, .codec = packed.codec};
     } else {
-        answer_failure(self, answer);
+        pp_worker_answer_failure(self, answer);
     }
     Py_XDECREF(result);
     Py_XDECREF(keywords);
 }
 
-static int run(void *token, const struct pp_message_call *call, struct pp_message *answer)
+/* The caller's context variables are set before the call and set back after it, by Python: few
+ * calls bring any. 0, or -1 with an exception. */
+static int enter_context(struct pp_worker_object *self, const struct pp_bytes *baggage)
 {
-    struct pp_worker_object *self = token;
+    PyObject *done_ = PyObject_CallMethod(self->handlers, "enter_context", "y#",
+                                          (const char *)baggage->data, (Py_ssize_t)baggage->size);
+
+    Py_XDECREF(done_);
+    return done_ ? 0 : -1;
+}
+
+static void leave_context(struct pp_worker_object *self)
+{
+    PyObject *done_ = PyObject_CallMethod(self->handlers, "leave_context", NULL);
+
+    if (!done_)
+        PyErr_WriteUnraisable(self->handlers);
+    Py_XDECREF(done_);
+}
+
+static int run_call(struct pp_worker_object *self, const struct pp_message_call *call,
+                    struct pp_message *answer)
+{
     PyObject *items;
     int r;
 
-    self->call = call->id;
-    self->deadline = PP_NEVER;
-    if (call->remaining_us)
-        self->deadline = pp_after(pp_now(), (int64_t)(call->remaining_us * 1000));
-    if (find_function(self, &call->function) < 0) {
-        answer_failure(self, answer);
-        return 0;
-    }
     if (call->items == 0) {
         run_once(self, call, answer);
         return 0;
@@ -504,6 +373,26 @@ static int run(void *token, const struct pp_message_call *call, struct pp_messag
     items = read_values(self, call);
     r = run_chunk(self, items, call->items, answer);
     Py_XDECREF(items);
+    return r;
+}
+
+static int run(void *token, const struct pp_message_call *call, struct pp_message *answer)
+{
+    struct pp_worker_object *self = token;
+    int r;
+
+    self->call = call->id;
+    self->deadline = PP_NEVER;
+    if (call->remaining_us)
+        self->deadline = pp_after(pp_now(), (int64_t)(call->remaining_us * 1000));
+    if (find_function(self, &call->function) < 0 ||
+        (call->baggage.size && enter_context(self, &call->baggage) < 0)) {
+        pp_worker_answer_failure(self, answer);
+        return 0;
+    }
+    r = run_call(self, call, answer);
+    if (call->baggage.size)
+        leave_context(self);
     return r;
 }
 

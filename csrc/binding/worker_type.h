@@ -49,6 +49,13 @@ extern const struct pp_worker_calls pp_worker_python_calls;
  * bytes. Keeps `described` in `held`. 0, or -1 with an exception. */
 int pp_worker_fill_failure(struct pp_worker_object *self, PyObject *described,
                            struct pp_message *answer);
+
+/* The pending exception, as an object of its own; none is pending then. */
+PyObject *pp_worker_take_exception(void);
+
+/* Makes the pending exception the answer. */
+void pp_worker_answer_failure(struct pp_worker_object *self, struct pp_message *answer);
+
 /* Takes `value` into a field and lets go of what was there, in the safe order. */
 static inline void pp_worker_set(PyObject **fieldp, PyObject *value)
 {

@@ -213,16 +213,17 @@ struct pyproc_request {
     int codec;
     const struct pyproc_bytes *keywords;
     size_t n_keywords;
-    uint32_t items;        /* not 0: a chunk of that many single-argument calls */
-    int64_t run_timeout;   /* ns; 0: the pool's */
-    uint64_t memory_limit; /* bytes; 0: the pool's */
-    int64_t cpu_limit;     /* ns; 0: the pool's */
-    uint64_t output_limit; /* bytes; 0: the pool's */
-    uint64_t result_limit; /* bytes, less than the pool's; 0: the pool's */
-    int64_t queue_timeout; /* ns; 0: the pool's */
-    int64_t deadline;      /* CLOCK_MONOTONIC, ns: for waiting and running together; 0: none */
-    int wait_for_room;     /* submit: 0 answers QUEUE_FULL at once */
-    int priority;          /* PYPROC_PRIORITY_MIN to _MAX, others count as the nearest; higher
+    uint32_t items;              /* not 0: a chunk of that many single-argument calls */
+    struct pyproc_bytes baggage; /* what travels beside the arguments; may be empty */
+    int64_t run_timeout;         /* ns; 0: the pool's */
+    uint64_t memory_limit;       /* bytes; 0: the pool's */
+    int64_t cpu_limit;           /* ns; 0: the pool's */
+    uint64_t output_limit;       /* bytes; 0: the pool's */
+    uint64_t result_limit;       /* bytes, less than the pool's; 0: the pool's */
+    int64_t queue_timeout;       /* ns; 0: the pool's */
+    int64_t deadline;  /* CLOCK_MONOTONIC, ns: for waiting and running together; 0: none */
+    int wait_for_room; /* submit: 0 answers QUEUE_FULL at once */
+    int priority;      /* PYPROC_PRIORITY_MIN to _MAX, others count as the nearest; higher
                             * is first. One priority is worth pyproc_config.priority_step of
                             * waiting, so nothing waits for ever. */
 };

@@ -23,7 +23,7 @@ static size_t parts_limit(const struct pyproc_pool *pool, uint32_t items)
 
 static size_t request_size(const struct pyproc_request *request)
 {
-    size_t n = request->function.size + request->payload.size +
+    size_t n = request->function.size + request->payload.size + request->baggage.size +
                request->n_keywords * sizeof(struct pp_bytes);
 
     for (size_t i = 0; i < request->n_keywords; i++)
@@ -49,6 +49,7 @@ static void copy_request(struct pp_call *call, const struct pyproc_request *requ
 
     call->message.function = copy(&to, request->function);
     call->message.payload = copy(&to, request->payload);
+    call->message.baggage = copy(&to, request->baggage);
     for (size_t i = 0; i < request->n_keywords; i++)
         keywords[i] = copy(&to, request->keywords[i]);
     call->message.keywords = keywords;

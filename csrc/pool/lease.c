@@ -248,6 +248,7 @@ static int put_call(struct pp_slot *slot, const struct pyproc_request *request, 
             .keywords = (const struct pp_bytes *)(const void *)request->keywords,
             .n_keywords = request->n_keywords,
             .items = request->items,
+            .baggage = {request->baggage.data, request->baggage.size},
         }};
 
     if (deadline != PP_NEVER) {

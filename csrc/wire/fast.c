@@ -24,6 +24,7 @@ enum {
     CALL_KEYWORDS = 0x2a,
     CALL_REMAINING = 0x30,
     CALL_ITEMS = 0x38,
+    CALL_BAGGAGE = 0x42,
 
     RESULT_PAYLOAD = 0x12,
     RESULT_CODEC = 0x18,
@@ -114,7 +115,8 @@ static bool read_call(struct pp_arena *arena, struct pp_cursor in, struct pp_mes
         !take_number(&in, CALL_CODEC, PP_CODEC_PICKLE, &codec) ||
         !take_keywords(arena, &in, call) ||
         !take_number(&in, CALL_REMAINING, UINT64_MAX, &call->remaining_us) ||
-        !take_number(&in, CALL_ITEMS, UINT32_MAX, &items))
+        !take_number(&in, CALL_ITEMS, UINT32_MAX, &items) ||
+        !take_payload(&in, CALL_BAGGAGE, &call->baggage))
         return false;
     call->codec = (enum pp_codec)codec;
     call->items = (uint32_t)items;
@@ -238,7 +240,7 @@ static size_t call_size(const struct pp_message_call *call)
 {
     size_t size = 9 + bytes_size(call->function.size) + bytes_size(call->payload.size) +
                   number_size(call->codec) + number_size(call->remaining_us) +
-                  number_size(call->items);
+                  number_size(call->items) + bytes_size(call->baggage.size);
 
     for (size_t i = 0; i < call->n_keywords; i++)
         size += item_size(call->keywords[i].size);
@@ -270,7 +272,8 @@ static int write_call(struct pp_buffer *out, size_t limit, const struct pp_messa
     for (size_t i = 0; i < call->n_keywords; i++)
         at = put_item(at, CALL_KEYWORDS, call->keywords[i]);
     at = put_number(at, CALL_REMAINING, call->remaining_us);
-    (void)put_number(at, CALL_ITEMS, call->items);
+    at = put_number(at, CALL_ITEMS, call->items);
+    (void)put_bytes(at, CALL_BAGGAGE, call->baggage);
     pp_buffer_commit(out, PP_FRAME_HEADER + item_size(size));
     return 0;
 }

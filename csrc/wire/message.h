@@ -116,6 +116,7 @@ struct pp_message_call {
     size_t n_keywords;
     uint64_t remaining_us; /* 0: no deadline */
     uint32_t items;        /* not 0: a chunk */
+    struct pp_bytes baggage;
 };
 
 struct pp_message_result {

@@ -159,6 +159,7 @@ static struct pp_message_call from_call(struct lender *lender, const Pyproc__V1_
         .n_keywords = in->n_keywords,
         .remaining_us = in->remaining_us,
         .items = in->items,
+        .baggage = bytes(in->baggage),
     };
 }
 

@@ -39,6 +39,7 @@ class Handlers:
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
+        self._context: list[Any] = []  # what the running call's variables were before
 
     def unknown(self, name: str) -> NoReturn:
         """No function has that name."""
@@ -90,6 +91,24 @@ class Handlers:
         """A chunk's payload is not what its call says."""
         text = f"the chunk has {found} items, its call says {said}"
         raise _codec_refusal(errors.CodecError(text, "items"))
+
+    def enter_context(self, baggage: bytes) -> None:
+        """Sets the caller's context variables."""
+        from pyproc import codec as codecs
+        from pyproc.worker import baggage as carried
+
+        try:
+            values = codecs.decode_trusted(baggage, codecs.RICH)
+        except errors.CodecError as error:
+            raise _codec_refusal(error) from None
+        self._context = carried.enter(values)
+
+    def leave_context(self) -> None:
+        """Sets them back."""
+        from pyproc.worker import baggage as carried
+
+        tokens, self._context = self._context, []
+        carried.leave(tokens)
 
     def stopped(self) -> NoReturn:
         """A chunk was asked to stop between two items."""

@@ -7,6 +7,7 @@ leaves running is cancelled when it returns, as `asyncio.run` does.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Coroutine
 from typing import Any
 
@@ -21,7 +22,8 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     if _runner is None:
         _runner = asyncio.Runner()
     try:
-        return _runner.run(_alone(coroutine))
+        # The runner's own context would be the one of its first call.
+        return _runner.run(_alone(coroutine), context=contextvars.copy_context())
     except asyncio.CancelledError:
         if _stopped is not None:
             raise _stopped from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import time
@@ -132,15 +133,16 @@ def test_a_worker_has_none_of_the_templates_channels(pool: Pool) -> None:
         assert len(channels(pool.call("descriptors"))) == len(channels(other.call("descriptors")))
 
 
-def test_a_worker_prints_to_the_host(pool: Pool, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_prints_to_the_host(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()  # pytest's own captures lose what is written while they are read
+    monkeypatch.setattr("sys.stdout", shown)
     pool.call("say", "from a fork")
     kill_worker(pool)
     pool.call("say", "from the next one")
     limit = time.monotonic() + DEADLINE
-    seen = ""
-    while "from the next one" not in seen and time.monotonic() < limit:
-        seen += capfd.readouterr().out
-    assert seen.count("from a fork\n") == 1
+    while "from the next one" not in shown.getvalue() and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert shown.getvalue().count("from a fork\n") == 1
 
 
 def test_preloaded_modules_are_there_before_the_application(tmp_path: Path) -> None:
