@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pyproc.events import Health as Health
     from pyproc.future import Future as Future
     from pyproc.lifecycle import WorkerInfo as WorkerInfo
+    from pyproc.output import Printed as Printed
     from pyproc.pool import Pool as Pool
     from pyproc.resilience import Breaker as Breaker
     from pyproc.resilience import Retry as Retry
@@ -53,6 +54,7 @@ _HOMES = {
     "Event": "events",
     "Health": "events",
     "Future": "future",
+    "Printed": "output",
     "Pool": "pool",
     "WorkerInfo": "lifecycle",
     "App": "worker.registry",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyproc import _core
 from pyproc.codec import decode_value, encode_arguments
-from pyproc.delivery import deliver
+from pyproc.delivery import HEAR_SECONDS, Delivery, deliver
 from pyproc.errors import QueueFull, RemoteError
 from pyproc.resilience import identity_of, is_failure
 
@@ -157,9 +158,19 @@ async def _call_once(
     del entry  # only the loop holds it
     try:
         got_codec, got = await ended
+    except Exception:
+        await _catch_up(calls._pool._delivery)
+        raise
     finally:
         waiter.leave()
     return decode_value(got, got_codec, calls._result_type(function))
+
+
+async def _catch_up(delivery: Delivery) -> None:
+    """Waits a little until what the worker logged before its error is in the host's loggers."""
+    until = time.monotonic() + HEAR_SECONDS
+    while not delivery.is_heard() and time.monotonic() < until:
+        await asyncio.sleep(0.0005)
 
 
 async def map_ordered(

@@ -59,6 +59,7 @@ class Calls:
         except Exception as error:
             if is_failure(error):
                 self._guard.ended_badly(function, identity(args, kwargs), error)
+            self._pool._delivery.catch_up()  # what the worker logged is in the host's loggers
             raise
 
     def _call_once(self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -84,6 +85,7 @@ class Calls:
                 guard.ended_badly(function, request, error)
                 pause = guard.may_retry(self._retry, attempt, error)
                 if pause is None:
+                    self._pool._delivery.catch_up()
                     raise
                 time.sleep(pause)
             else:

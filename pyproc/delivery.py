@@ -14,20 +14,31 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pyproc import _core
-from pyproc.errors import PoolClosed
+from pyproc.codec import RICH, decode_value
+from pyproc.errors import CodecError, PoolClosed, RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _STREAMS = {1: "stdout", 2: "stderr"}
-_EVENT = 3
+#: What no worker may set on a record.
+_RECORD_NAMES = frozenset(
+    {*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "message", "asctime", "taskName"}
+)
+_OUTPUT, _EVENT = 1, 3
+#: How long an error waits for what its worker logged before it.
+HEAR_SECONDS = 0.05
 
 
 class Delivery:
     """One queue and the thread that empties it, started with the first need. Any thread."""
 
-    def __init__(self, on_event: Callable[[tuple[Any, ...]], None]) -> None:
-        self._on_event = on_event
+    def __init__(
+        self,
+        on_event: Callable[[tuple[Any, ...]], None],
+        on_output: Callable[[tuple[Any, ...]], None] | None = None,
+    ) -> None:
+        self._on = {_EVENT: on_event, _OUTPUT: on_output or deliver}
         self._queue: _core.Queue | None = _core.Queue()
         self._owner = os.getpid()
         self._lock = threading.Lock()
@@ -46,7 +57,7 @@ class Delivery:
         with self._lock:
             if self._thread is None:
                 thread = threading.Thread(
-                    target=_run, args=(queue, self._on_event), name="pyproc-delivery", daemon=True
+                    target=_run, args=(queue, self._on), name="pyproc-delivery", daemon=True
                 )
                 thread.start()
                 self._thread = thread
@@ -70,6 +81,18 @@ class Delivery:
             time.sleep(0.001)
         return True
 
+    def is_heard(self) -> bool:
+        """Whether all output and records that have arrived are delivered; True on the delivery
+        thread, which would wait for itself."""
+        queue = self._queue
+        return queue is None or self._thread is threading.current_thread() or queue.is_idle()
+
+    def catch_up(self, seconds: float = HEAR_SECONDS) -> None:
+        """Waits until they are, at most so long."""
+        until = time.monotonic() + seconds
+        while not self.is_heard() and time.monotonic() < until:
+            time.sleep(0.0005)
+
     def stop(self) -> None:
         """Ends the thread when everything that waits has been delivered."""
         self.leave()
@@ -78,13 +101,10 @@ class Delivery:
             thread.join()
 
 
-def _run(queue: _core.Queue, on_event: Callable[[tuple[Any, ...]], None]) -> None:
+def _run(queue: _core.Queue, on: dict[int, Callable[[tuple[Any, ...]], None]]) -> None:
     while (items := queue.wait()) is not None:
         for item in items:
-            if item[0] == _EVENT:
-                on_event(item)
-            else:
-                deliver(item)
+            on.get(item[0], deliver)(item)
         del items, item  # the last future must not live until the next one comes
 
 
@@ -114,14 +134,42 @@ def _write(stream: int, text: str) -> None:
 
 
 def _log(item: tuple[Any, ...]) -> None:
-    _, worker, call, level, created, name, message, exception, _, _ = item
+    _, worker, call, level, created, name, message, exception, extra, _ = item
     logger = logging.getLogger(name or "root")
     if not logger.isEnabledFor(level):
         return
-    text = f"{message}\n{exception}" if exception else message
     record = logger.makeRecord(
-        logger.name, level, "(worker)", 0, text, (), None, None,
-        {"pyproc_worker": worker, "pyproc_call": call},
+        logger.name, level, "(worker)", 0, message, (), _exc_info(exception), None,
+        {**_extra(extra), "pyproc_worker": worker, "pyproc_call": call},
     )  # fmt: skip
     record.created = created
+    record.exc_text = exception or None  # shown by formatters, instead of the host's own traceback
     logger.handle(record)
+
+
+def _extra(payload: bytes) -> dict[str, Any]:
+    """The record's own attributes, which a worker named: none may stand for one of logging's."""
+    if not payload:
+        return {}
+    try:
+        extra = decode_value(payload, RICH)
+    except CodecError:
+        return {}
+    if not isinstance(extra, dict):
+        return {}
+    return {
+        name: value
+        for name, value in extra.items()
+        if isinstance(name, str) and name not in _RECORD_NAMES
+    }
+
+
+def _exc_info(text: str) -> Any:
+    """What was raised, as a RemoteError: its traceback's lines come before its own line."""
+    if not text:
+        return None
+    lines = text.splitlines()
+    at = next((at for at, line in enumerate(lines) if not line.startswith(("Traceback", " "))), 0)
+    name, _, message = "\n".join(lines[at:]).partition(": ")
+    error = RemoteError(name, message, text)
+    return RemoteError, error, None

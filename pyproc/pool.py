@@ -22,11 +22,12 @@ from pyproc.delivery import Delivery
 from pyproc.errors import PoolClosed
 from pyproc.events import Event, Events
 from pyproc.lifecycle import Lifecycle
+from pyproc.output import Captured
 from pyproc.resilience import Breaker, Guard, Retry
 from pyproc.target import Target, describe
 from pyproc.watching import Watching
 
-Output = Literal["forward", "drop"]
+Output = Literal["forward", "capture", "drop"]
 StartMethod = Literal["auto", "template", "exec"]
 _open_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
@@ -52,8 +53,8 @@ class Pool(Calls, Lifecycle, Watching):
     on_event: called with each Event, on a thread of the pool.
     context: context variables whose values travel with each call to the function; each is a global
         of a module that workers can import.
-    output: "forward" shows what workers print in the host's sys.stdout and sys.stderr; "drop".
-        Log records reach the host's loggers with both.
+    output: "forward" shows what workers print in the host's sys.stdout and sys.stderr, "capture"
+        keeps it for `captured()`, "drop". Log records reach the host's loggers with each.
 
     Opening waits until one worker is ready; raises WorkerStartError with the application's own
     traceback, ValueError or TypeError for options. Any thread may call; after a fork the child's
@@ -92,7 +93,10 @@ class Pool(Calls, Lifecycle, Watching):
         least, most = _options.worker_counts(workers, min_workers, max_workers)
         self._events = Events(on_event)
         self._guard = Guard(retry or Retry(), breaker, quarantine_after, self._events)
-        self._delivery = Delivery(self._events.take)
+        self._captured = Captured() if output == "capture" else None
+        self._delivery = Delivery(
+            self._events.take, None if self._captured is None else self._captured.add
+        )
         options = {
             **describe(target),
             **_options.interpreter(python, path),
@@ -113,8 +117,8 @@ class Pool(Calls, Lifecycle, Watching):
             "cwd": None if cwd is None else os.path.abspath(os.fspath(cwd)),
             "drop_output": int(output == "drop"),
         }
-        if output not in ("forward", "drop"):
-            raise ValueError(f"output={output!r}: 'forward' or 'drop' is needed")
+        if output not in ("forward", "capture", "drop"):
+            raise ValueError(f"output={output!r}: 'forward', 'capture' or 'drop' is needed")
         if cwd is not None and not os.path.isdir(cwd):
             raise FileNotFoundError(f"cwd={os.fspath(cwd)!r}: there is no such directory")
         self._least, self._most = least, most

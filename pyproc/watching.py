@@ -8,7 +8,12 @@ from pyproc.events import Event, Events, Health, health
 
 if TYPE_CHECKING:
     from pyproc import _core
+    from pyproc.delivery import Delivery
+    from pyproc.output import Captured, Printed
     from pyproc.resilience import Guard
+
+#: How long captured() waits for output that is under way.
+CAPTURE_SECONDS = 1.0
 
 
 class Watching:
@@ -17,15 +22,32 @@ class Watching:
     _core: _core.Pool
     _events: Events
     _guard: Guard
+    _captured: Captured | None
+    _delivery: Delivery
     _closed: bool
 
     def stats(self) -> dict[str, int]:
         """Counters since the pool was opened, and how many workers and calls there are now."""
         stats = self._core.stats()
+        if self._captured is not None:
+            stats["output_dropped_bytes"] += self._captured.dropped
         stats["calls_retried"] = self._guard.retries
         stats["requests_quarantined"] = len(self._guard.quarantined())
         stats["breakers_open"] = len(self._open())
         return stats
+
+    def captured(self) -> list[Printed]:
+        """What workers printed since it was last asked for, with Pool(output="capture").
+
+        All that calls printed that have ended is there. The newest 4 Mi characters are kept;
+        stats()["output_dropped_bytes"] counts what was lost. Raises ValueError with any other
+        output=.
+        """
+        if self._captured is None:
+            raise ValueError('captured() needs Pool(output="capture")')
+        self._core.hear(CAPTURE_SECONDS)
+        self._delivery.catch_up(CAPTURE_SECONDS)
+        return self._captured.take()
 
     def events(self) -> list[Event]:
         """The newest 1000 events of the pool, oldest first; Pool(on_event=) is told each one."""

@@ -237,6 +237,18 @@ static PyObject *pool_resize(PyObject *self, PyTypeObject *type, PyObject *const
     Py_RETURN_NONE;
 }
 
+static PyObject *pool_hear(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                           Py_ssize_t n_args, PyObject *names)
+{
+    int64_t timeout;
+
+    (void)type;
+    if (!pp_count_is(n_args, 1, names, "hear") || pp_span(args[0], &timeout) < 0)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS pyproc_hear(pp_pool_of(self), timeout);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+}
+
 static PyObject *pool_stats(PyObject *self, PyObject *unused)
 {
     struct pyproc_stats stats;
@@ -345,6 +357,8 @@ static PyMethodDef pool_methods[] = {
     {"reload", FAST(pool_reload), FAST_FLAGS,
      PyDoc_STR("reload(timeout) -> True, or False when the time was over before")},
     {"resize", FAST(pool_resize), FAST_FLAGS, PyDoc_STR("resize(min_workers, max_workers)")},
+    {"hear", FAST(pool_hear), FAST_FLAGS,
+     PyDoc_STR("hear(timeout): waits until what idle workers wrote is in the queue")},
     {"stats", pool_stats, METH_NOARGS, PyDoc_STR("stats() -> dict of counters")},
     {"workers", pool_workers, METH_NOARGS,
      PyDoc_STR("workers() -> list of (id, pid, state, tasks done, age in seconds, start\n"

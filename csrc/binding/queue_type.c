@@ -4,6 +4,7 @@
 struct queue_object {
     PyObject_HEAD struct pyproc_queue *queue; /* a reference; never changes after __new__ */
     long pending; /* calls that are to end here and have not been delivered; atomic access */
+    int handing;  /* what was taken last may not be delivered yet; atomic access */
     long taken;   /* those that the last take() has given away; atomic access */
 };
 
@@ -20,6 +21,7 @@ static void delivered(struct queue_object *self)
     long taken = __atomic_exchange_n(&self->taken, 0, __ATOMIC_RELAXED);
 
     (void)__atomic_fetch_sub(&self->pending, taken, __ATOMIC_RELAXED);
+    __atomic_store_n(&self->handing, 0, __ATOMIC_RELEASE);
 }
 
 struct pyproc_queue *pp_queue_of(PyObject *object)
@@ -156,6 +158,7 @@ static PyObject *queue_take(PyObject *self, PyTypeObject *type, PyObject *const 
         return NULL;
     }
     delivered(queue);
+    __atomic_store_n(&queue->handing, 1, __ATOMIC_SEQ_CST);
     return items_list(state, queue, pyproc_queue_take(queue->queue));
 }
 
@@ -193,6 +196,16 @@ static PyObject *queue_pending(PyObject *self, PyObject *unused)
 
     (void)unused;
     return PyLong_FromLong(__atomic_load_n(&queue->pending, __ATOMIC_RELAXED));
+}
+
+/* In this order: what no longer waits was taken after `handing` was set. */
+static PyObject *queue_is_idle(PyObject *self, PyObject *unused)
+{
+    struct queue_object *queue = (struct queue_object *)(void *)self;
+
+    (void)unused;
+    return PyBool_FromLong(pyproc_queue_wait(queue->queue, 0) != 0 &&
+                           !__atomic_load_n(&queue->handing, __ATOMIC_SEQ_CST));
 }
 
 static PyObject *queue_close(PyObject *self, PyObject *unused)
@@ -238,6 +251,8 @@ static PyMethodDef queue_methods[] = {
     {"pending", queue_pending, METH_NOARGS,
      PyDoc_STR("pending() -> calls that are to end here and have not been delivered; what was\n"
                "taken counts as delivered when somebody comes for more.")},
+    {"is_idle", queue_is_idle, METH_NOARGS,
+     PyDoc_STR("is_idle() -> whether all that was put has been taken and delivered")},
     {"close", queue_close, METH_NOARGS, PyDoc_STR("Wakes every waiter, for good.")},
     {NULL, NULL, 0, NULL},
 };

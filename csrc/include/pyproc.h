@@ -263,6 +263,10 @@ PYPROC_API int pyproc_reload(struct pyproc_pool *pool, int64_t timeout,
 /* Wants from now on this number of workers, at most. 0 or -EINVAL. */
 PYPROC_API int pyproc_resize(struct pyproc_pool *pool, unsigned min_workers, unsigned max_workers);
 
+/* Waits until all that idle workers have printed and logged so far stands in the pool's queue, at
+ * most for `timeout` ns. */
+PYPROC_API void pyproc_hear(struct pyproc_pool *pool, int64_t timeout);
+
 /* Completion queues: many pools may answer on one; it outlives them. */
 enum pyproc_item_kind { PYPROC_ITEM_CALL, PYPROC_ITEM_OUTPUT, PYPROC_ITEM_LOG, PYPROC_ITEM_EVENT };
 

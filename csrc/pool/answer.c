@@ -71,6 +71,15 @@ static const char *take_part(struct pp_call *call, const struct pp_message_chunk
     return NULL;
 }
 
+/* Whether a call, or perhaps an item of a chunk, has failed: plain items have not. */
+static bool call_failed(const struct pp_call *call)
+{
+    const struct pyproc_reply *reply = &call->item->reply;
+
+    return reply->end != PYPROC_END_VALUE ||
+           (call->message.items && reply->codec == PYPROC_CODEC_RICH);
+}
+
 /* One message: NULL, or the rule that it broke. */
 static const char *take(struct pyproc_pool *pool, struct pp_slot *slot, struct batch *batch,
                         const struct pp_message *message)
@@ -109,6 +118,8 @@ static const char *take(struct pyproc_pool *pool, struct pp_slot *slot, struct b
     }
     if (broken)
         return broken;
+    if (call_failed(running))
+        pp_worker_hear(&slot->worker); /* what it logged comes before its error */
     pp_output_ends(slot, &running->item->reply);
     pp_result_ends(running->result_limit, &running->item->reply);
     slot->output_limit = 0;

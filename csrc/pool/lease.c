@@ -319,6 +319,9 @@ static bool untouched(const struct pp_slot *slot, const struct pyproc_reply *rep
     return atomic_load(&slot->worker.status->started) < reply->call_id;
 }
 
+/* How long an error waits for what was logged before it. */
+enum { HEAR_NS = 50 * 1000 * 1000 };
+
 /* One worker's try at the call; false when it should go to another. */
 static bool attempt(struct pyproc_pool *pool, const struct pyproc_request *request,
                     const struct pyproc_wait *wait, struct pyproc_reply *reply, bool last)
@@ -333,6 +336,8 @@ static bool attempt(struct pyproc_pool *pool, const struct pyproc_request *reque
     pp_count(&pool->metrics.calls_admitted);
     exchange(pool, slot, request, wait, reply);
     again = !last && untouched(slot, reply);
+    if (reply->end == PYPROC_END_FAILURE)
+        (void)pp_worker_heard(&slot->worker, pp_after(pp_now(), HEAR_NS));
     pp_limits_end(pool, reply);
     pp_output_ends(slot, reply);
     pp_result_ends(request->result_limit, reply);

@@ -6,6 +6,8 @@
  */
 #include "pool/pool.h"
 
+#include <time.h>
+
 static uint64_t printed(struct pp_slot *slot)
 {
     return pp_output_total(&slot->worker.output[0]) + pp_output_total(&slot->worker.output[1]);
@@ -66,4 +68,32 @@ void pp_result_ends(uint64_t limit, struct pyproc_reply *reply)
     pyproc_reply_clear(reply);
     pp_reply_end(reply, PYPROC_END_TOO_LARGE, "the result is larger than this call's limit");
     reply->call_id = call;
+}
+
+/* Under the lock: an idle worker that has written what was not read yet. */
+static bool any_unheard(struct pyproc_pool *pool)
+{
+    const struct pp_list *at;
+
+    for (at = pool->idle.next; at != &pool->idle; at = at->next)
+        if (!pp_worker_heard(&pp_container(at, struct pp_slot, idle)->worker, 0))
+            return true;
+    return false;
+}
+
+PYPROC_API void pyproc_hear(struct pyproc_pool *pool, int64_t timeout)
+{
+    static const struct timespec pause = {.tv_nsec = 200000};
+    int64_t until = pp_after(pp_now(), timeout);
+
+    while (!pp_pool_forked(pool)) {
+        bool unheard;
+
+        (void)pthread_mutex_lock(&pool->lock);
+        unheard = pool->state == PP_POOL_OPEN && any_unheard(pool);
+        (void)pthread_mutex_unlock(&pool->lock);
+        if (!unheard || pp_now() >= until)
+            return;
+        (void)nanosleep(&pause, NULL);
+    }
 }

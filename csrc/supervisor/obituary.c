@@ -114,6 +114,7 @@ static void fill(struct pp_worker *worker, const struct pp_keeper_event *event)
 void pp_worker_ended(struct pp_worker *worker, const struct pp_keeper_event *event)
 {
     /* Nothing of its tree is left, so all that it wrote is in the pipes by now. */
+    pp_worker_hear(worker);
     pp_output_finish(&worker->output[0]);
     pp_output_finish(&worker->output[1]);
     fill(worker, event);

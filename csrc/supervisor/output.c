@@ -84,9 +84,13 @@ static int read_once(struct pp_output *output)
     n = read(output->fd, bytes, sizeof bytes);
     if (n > 0)
         output->total += (uint64_t)n;
+    output->taking = n > 0;
     (void)pthread_mutex_unlock(&output->lock);
     if (n > 0) {
         take(output, bytes, (size_t)n);
+        (void)pthread_mutex_lock(&output->lock);
+        output->taking = false;
+        (void)pthread_mutex_unlock(&output->lock);
         return 1;
     }
     return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
@@ -125,6 +129,18 @@ uint64_t pp_output_total(struct pp_output *output)
     return total;
 }
 
+bool pp_output_is_quiet(struct pp_output *output)
+{
+    int waiting = 0;
+    bool quiet;
+
+    (void)pthread_mutex_lock(&output->lock);
+    quiet = !output->taking &&
+            (output->fd < 0 || ioctl(output->fd, FIONREAD, &waiting) < 0 || waiting == 0);
+    (void)pthread_mutex_unlock(&output->lock);
+    return quiet;
+}
+
 int pp_output_init(struct pp_output *output, struct pp_loop *loop, int fd, int stream,
                    uint32_t worker_id, struct pyproc_queue *events, uint64_t *droppedp)
 {
@@ -139,6 +155,7 @@ int pp_output_init(struct pp_output *output, struct pp_loop *loop, int fd, int s
     output->line_size = output->tail_size = 0;
     output->printed = NULL;
     output->total = 0;
+    output->taking = false;
     (void)pthread_mutex_init(&output->lock, NULL);
     (void)fcntl(fd, F_SETFL, O_NONBLOCK);
     r = pp_watch_new(loop, fd, on_readable, output, &output->watch);
@@ -149,12 +166,17 @@ int pp_output_init(struct pp_output *output, struct pp_loop *loop, int fd, int s
     return r;
 }
 
-void pp_output_finish(struct pp_output *output)
+void pp_output_read(struct pp_output *output)
 {
     int r = output->fd >= 0 ? 1 : -1;
 
     for (int turns = 0; r > 0 && turns < 64; turns++)
         r = read_once(output);
+}
+
+void pp_output_finish(struct pp_output *output)
+{
+    pp_output_read(output);
     emit(output, output->line, output->line_size);
     output->line_size = 0;
 }

@@ -11,6 +11,7 @@
 #include "event/queue.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,7 @@ struct pp_output {
     void *token;
     pthread_mutex_t lock; /* guards `total`, and `fd` against its being closed */
     uint64_t total;       /* bytes read */
+    bool taking;          /* under the lock too: bytes are between the pipe and the queue */
     size_t line_size;     /* bytes of an unfinished line */
     size_t tail_size;
     char line[PP_OUTPUT_LINE];
@@ -38,6 +40,10 @@ int pp_output_init(struct pp_output *output, struct pp_loop *loop, int fd, int s
                    uint32_t worker_id, struct pyproc_queue *events, uint64_t *droppedp);
 /* Bytes that were ever written, read or not. Any thread, until the deinit. */
 uint64_t pp_output_total(struct pp_output *output);
+/* Reads what waits, at most 1 MiB. */
+void pp_output_read(struct pp_output *output);
+/* Whether all that was written is read and sent. Any thread, until the deinit. */
+bool pp_output_is_quiet(struct pp_output *output);
 /* Reads what is left, without waiting and at most 1 MiB, and sends an unfinished line. */
 void pp_output_finish(struct pp_output *output);
 void pp_output_deinit(struct pp_output *output);

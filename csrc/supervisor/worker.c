@@ -49,8 +49,7 @@ static void on_call_channel(void *token, int events)
         worker->supervisor->calls->readable(worker->supervisor->token, worker);
 }
 
-/* A record's text moves into an item of the host's queue. */
-static void deliver_log(struct pp_worker *worker, const struct pp_message_log *log)
+void pp_worker_deliver_log(struct pp_worker *worker, const struct pp_message_log *log)
 {
     struct pyproc_item *item = pp_item_new(PYPROC_ITEM_LOG);
     const struct pp_bytes *parts[] = {&log->message, &log->logger, &log->exception, &log->extra};
@@ -81,33 +80,10 @@ static void deliver_log(struct pp_worker *worker, const struct pp_message_log *l
     (void)pp_queue_put_record(worker->supervisor->plan->events, item);
 }
 
-static int read_events(struct pp_worker *worker)
-{
-    struct pp_message message;
-    int r = pp_channel_fill(&worker->events);
-
-    if (r != 0)
-        return r;
-    while ((r = pp_channel_next(&worker->events, &message)) == 0) {
-        if (message.kind != PP_MESSAGE_LOG)
-            return PP_CHANNEL_BROKEN;
-        if (worker->supervisor->plan->events)
-            deliver_log(worker, &message.log);
-    }
-    return r == PP_CHANNEL_MORE ? 0 : r;
-}
-
 static void on_event_channel(void *token, int events)
 {
-    struct pp_worker *worker = token;
-    int r = read_events(worker);
-
     (void)events;
-    if (r == 0 || r == PP_CHANNEL_MORE)
-        return;
-    worker->event_watch = pp_watch_free(worker->event_watch);
-    if (r == PP_CHANNEL_BROKEN)
-        (void)pp_worker_doom(worker, "protocol");
+    (void)pp_worker_read_events(token);
 }
 
 static void hear_hello(struct pp_worker *worker, const struct pp_message *message)

@@ -62,16 +62,17 @@ struct pp_worker {
     /* Loop thread only. */
     struct pp_watch *call_watch;
     struct pp_channel events;
-    struct pp_watch *event_watch;
-    struct pp_output output[2]; /* stdout, stderr */
-    int pidfd;                  /* owned */
-    int crash_fd;               /* owned */
-    bool killed;                /* the kill has been sent */
-    bool dump_asked;            /* a stack was asked for before the kill */
-    int64_t dump_until;         /* how long it is waited for; PP_NEVER: it is not */
-    uint64_t base_memory;       /* held when it became ready */
-    uint64_t limit, used;       /* of the limit that it was doomed for */
-    const char *no_stack;       /* why none came; NULL: none was asked for, or it came */
+    struct pp_watch *event_watch; /* NULL: no more records will come */
+    _Atomic bool hearing;         /* records are between the socket and the queue */
+    struct pp_output output[2];   /* stdout, stderr */
+    int pidfd;                    /* owned */
+    int crash_fd;                 /* owned */
+    bool killed;                  /* the kill has been sent */
+    bool dump_asked;              /* a stack was asked for before the kill */
+    int64_t dump_until;           /* how long it is waited for; PP_NEVER: it is not */
+    uint64_t base_memory;         /* held when it became ready */
+    uint64_t limit, used;         /* of the limit that it was doomed for */
+    const char *no_stack;         /* why none came; NULL: none was asked for, or it came */
     int64_t start_deadline;
     int64_t fork_deadline; /* when the template must have forked it; PP_NEVER: done, or exec'd */
 
@@ -153,6 +154,16 @@ void pp_worker_kill(struct pp_worker *worker);
 void pp_worker_soften(struct pp_worker *worker, uint64_t call, enum pp_soft why);
 /* Loop: lets it leave by itself: it sees the end of its channel when it is idle. */
 void pp_worker_goodbye(struct pp_worker *worker);
+
+/* Loop: puts a record into the host's queue. */
+void pp_worker_deliver_log(struct pp_worker *worker, const struct pp_message_log *log);
+/* Loop: reads records once: 0 when more may wait, MORE when none does, END. */
+int pp_worker_read_events(struct pp_worker *worker);
+/* Loop: reads all that it has logged and printed so far, within bounds. */
+void pp_worker_hear(struct pp_worker *worker);
+/* Any thread that keeps the worker from its deinit: waits until the loop has read all that it had
+ * logged and printed, at most until that time. Whether it has. */
+bool pp_worker_heard(struct pp_worker *worker, int64_t until);
 
 /* Loop: whether the call channel is watched (while the loop owns it). */
 int pp_worker_watch(struct pp_worker *worker, int events);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import logging
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 import pyproc
-from pyproc import Pool
+from pyproc import Pool, RemoteError, WorkerCrashed, WorkerExited
 
 APPS = Path(__file__).with_name("apps")
 sys.path.insert(0, str(APPS))
@@ -261,6 +262,56 @@ def test_a_crash_is_reported_whatever_became_of_standard_error(streams: Streams)
         assert caught.value.signal == signal.SIGSEGV
 
 
+# ---- captured ----
+
+
+def test_captured_output_is_kept_and_not_shown(streams: Streams) -> None:
+    with open_pool(output="capture") as pool:
+        pool.call("prints", "one")
+        pool.call("complains", "two")
+        found = pool.captured()
+        worker = pool.workers()[0].id
+    assert ("one\n", "stdout", worker) in [(p.text, p.stream, p.worker_id) for p in found]
+    assert "two" in "".join(p.text for p in found if p.stream == "stderr")
+    assert (streams.out, streams.err) == ("", "")
+
+
+def test_what_was_captured_is_given_once() -> None:
+    with open_pool(output="capture") as pool:
+        pool.call("prints", "one")
+        pool.captured()
+        assert pool.captured() == []
+
+
+def test_all_that_ended_calls_printed_is_captured() -> None:
+    with open_pool(output="capture") as pool:
+        for n in range(50):
+            pool.call("prints", f"line {n}")
+            assert "".join(p.text for p in pool.captured()) == f"line {n}\n"
+
+
+def test_the_last_words_of_a_dying_worker_are_captured() -> None:
+    with open_pool(output="capture") as pool:
+        with pytest.raises(WorkerExited):
+            pool.call("prints_and_dies", "farewell")
+        assert "farewell" in "".join(p.text for p in pool.captured())
+
+
+def test_captured_output_is_bounded_and_counted() -> None:
+    with open_pool(output="capture") as pool:
+        for _ in range(12):
+            pool.call("prints_many", "x", 3000)
+        kept = sum(len(p.text) for p in pool.captured())
+        assert kept <= 4 * 2**20
+        printed = 12 * sum(len(f"x-{n}-\n") + 200 for n in range(3000))
+        assert kept + pool.stats()["output_dropped_bytes"] == printed
+
+
+def test_without_capturing_there_is_nothing_to_ask_for() -> None:
+    with open_pool() as pool, pytest.raises(ValueError, match='output="capture"'):
+        pool.captured()
+
+
 # ---- logging ----
 
 
@@ -302,9 +353,91 @@ def test_an_exception_that_was_logged_comes_with_its_traceback(
         pool.call("log_exception", "seeker")
     (record,) = records.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage().startswith("searching\n")
-    assert 'raise LookupError("lost")' in record.getMessage()
-    assert record.getMessage().endswith("LookupError: lost")
+    assert record.getMessage() == "searching"
+    shown = logging.Formatter().format(record)
+    assert shown.startswith("searching\nTraceback")
+    assert 'raise LookupError("lost")' in shown
+    assert shown.endswith("LookupError: lost")
+
+
+def test_an_exception_that_was_logged_is_there_for_handlers_that_look_at_it(
+    records: pytest.LogCaptureFixture,
+) -> None:
+    with open_pool() as pool:
+        pool.call("log_exception", "seeker")
+    info = records.records[0].exc_info
+    assert info is not None
+    assert isinstance(info[1], RemoteError)
+    assert (info[1].type_name, info[1].message) == ("LookupError", "lost")
+
+
+def test_what_was_logged_with_a_record_is_there_as_its_attributes(
+    records: pytest.LogCaptureFixture,
+) -> None:
+    with open_pool() as pool:
+        pool.call("log_extra", "rich", {"user": "ann", "ids": [1, 2]})
+    record: Any = records.records[0]
+    assert (record.user, record.ids) == ("ann", [1, 2])
+
+
+def test_no_worker_may_set_what_belongs_to_the_record(records: pytest.LogCaptureFixture) -> None:
+    with open_pool() as pool:
+        pool.call("log_behind", "sly", {"pathname": "/etc/passwd", "pyproc_call": 0, "good": 1})
+    record: Any = records.records[0]
+    assert (record.pathname, record.pyproc_call != 0, record.good) == ("(worker)", True, 1)
+
+
+ROUNDS = 40
+
+
+def test_records_are_complete_before_a_calls_error_is_raised(
+    records: pytest.LogCaptureFixture,
+) -> None:
+    with open_pool() as pool:
+        for n in range(1, ROUNDS):
+            with pytest.raises(ValueError, match="after"):
+                pool.call("log_and_fail", "late", 5)
+            assert len(records.records) == 5 * n
+
+
+def test_records_are_complete_before_a_futures_error_is_there(
+    records: pytest.LogCaptureFixture,
+) -> None:
+    with open_pool() as pool:
+        for n in range(1, ROUNDS):
+            assert isinstance(pool.submit("log_and_fail", "late", 5).exception(60), ValueError)
+            assert len(records.records) == 5 * n
+
+
+def test_records_are_complete_before_a_maps_error_is_there(
+    records: pytest.LogCaptureFixture,
+) -> None:
+    with open_pool() as pool:
+        for n in range(1, ROUNDS):
+            (error,) = pool.map("log_item_and_fail", [5], return_exceptions=True)
+            assert isinstance(error, ValueError)
+            assert len(records.records) == 5 * n
+
+
+def test_records_are_complete_before_an_awaited_error_is_raised(
+    records: pytest.LogCaptureFixture,
+) -> None:
+    async def main(pool: Pool) -> None:
+        for n in range(1, ROUNDS):
+            with pytest.raises(ValueError, match="after"):
+                await pool.acall("log_and_fail", "late", 5)
+            seen = [record for record in records.records if record.name == "late"]
+            assert len(seen) == 5 * n
+
+    with open_pool() as pool:
+        asyncio.run(main(pool))
+
+
+def test_records_are_complete_before_a_crash_is_raised(records: pytest.LogCaptureFixture) -> None:
+    with open_pool() as pool:
+        with pytest.raises(WorkerCrashed):
+            pool.call("log_and_crash", "last")
+        assert [record.getMessage() for record in records.records] == ["words"]
 
 
 def test_a_record_below_the_hosts_level_is_not_handled(

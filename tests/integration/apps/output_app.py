@@ -102,6 +102,38 @@ def log_exception(name: str) -> None:
 
 
 @app.expose
+def log_extra(name: str, extra: dict[str, object]) -> None:
+    logging.getLogger(name).error("look", extra=extra)
+
+
+@app.expose
+def log_behind(name: str, extra: dict[str, object]) -> None:
+    """As a hostile worker might: logging itself refuses such names."""
+    logger = logging.getLogger(name)
+    record = logger.makeRecord(name, logging.ERROR, "here", 1, "look", (), None)
+    record.__dict__.update(extra)
+    logger.handle(record)
+
+
+@app.expose
+def log_and_fail(name: str, count: int) -> None:
+    for n in range(count):
+        logging.getLogger(name).error("record %d", n)
+    raise ValueError("after the records")
+
+
+@app.expose
+def log_item_and_fail(count: int) -> None:
+    log_and_fail("late", count)
+
+
+@app.expose
+def log_and_crash(name: str) -> None:
+    logging.getLogger(name).error("words")
+    crash()
+
+
+@app.expose
 def log_badly(name: str) -> int:
     logger = logging.getLogger(name)
     logger.warning("%d", "no number")
