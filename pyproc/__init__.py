@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pyproc.errors import MemoryLimitExceeded as MemoryLimitExceeded
     from pyproc.errors import OutputLimitExceeded as OutputLimitExceeded
     from pyproc.errors import PoolClosed as PoolClosed
+    from pyproc.errors import ProcessLimitExceeded as ProcessLimitExceeded
     from pyproc.errors import ProtocolError as ProtocolError
     from pyproc.errors import QueueFull as QueueFull
     from pyproc.errors import RemoteError as RemoteError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pyproc.errors import TaskKilled as TaskKilled
     from pyproc.errors import TaskQuarantined as TaskQuarantined
     from pyproc.errors import TaskTimeout as TaskTimeout
+    from pyproc.errors import ThreadLimitExceeded as ThreadLimitExceeded
     from pyproc.errors import UnknownFunction as UnknownFunction
     from pyproc.errors import ValidationError as ValidationError
     from pyproc.errors import WorkerCrashed as WorkerCrashed
@@ -69,6 +71,7 @@ _HOMES = {
     "MemoryLimitExceeded": "errors",
     "OutputLimitExceeded": "errors",
     "PoolClosed": "errors",
+    "ProcessLimitExceeded": "errors",
     "ProtocolError": "errors",
     "QueueFull": "errors",
     "RemoteError": "errors",
@@ -76,6 +79,7 @@ _HOMES = {
     "TaskKilled": "errors",
     "TaskQuarantined": "errors",
     "TaskTimeout": "errors",
+    "ThreadLimitExceeded": "errors",
     "UnknownFunction": "errors",
     "ValidationError": "errors",
     "WorkerCrashed": "errors",

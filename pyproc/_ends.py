@@ -171,6 +171,24 @@ def _output(fields: Mapping[str, Any]) -> Exception:
     return errors.OutputLimitExceeded(_sentence(head, fields, advice), **facts)
 
 
+def _many(fields: Mapping[str, Any], kind: type[errors.WorkerDied], what: str) -> Exception:
+    name = fields.get("function") or "the call"
+    head = (
+        f"{name!r} had {fields.get('used')} {what}, its limit is {fields.get('limit')}; "
+        "its worker was killed"
+    )
+    facts = _facts(fields) | {key: fields.get(key) for key in ("limit", "used")}
+    return kind(_sentence(head, fields, f"see Limits({what}=)"), **facts)
+
+
+def _processes(fields: Mapping[str, Any]) -> Exception:
+    return _many(fields, errors.ProcessLimitExceeded, "processes")
+
+
+def _threads(fields: Mapping[str, Any]) -> Exception:
+    return _many(fields, errors.ThreadLimitExceeded, "threads")
+
+
 def _protocol(fields: Mapping[str, Any]) -> Exception:
     head = f"the worker broke the protocol{_where(fields)} and was killed"
     advice = "the function, or a library in the worker, wrote to a descriptor that is not its own"
@@ -230,4 +248,6 @@ _MAKERS: dict[int, Callable[[Mapping[str, Any]], Exception]] = {
     errors.END_MEMORY: _memory,
     errors.END_CPU: _cpu,
     errors.END_OUTPUT: _output,
+    errors.END_PROCESSES: _processes,
+    errors.END_THREADS: _threads,
 }

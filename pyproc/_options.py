@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -187,6 +188,19 @@ def max_result(limits: Limits) -> int:
     return size
 
 
+def refuse_limits(others: Iterable[str]) -> None:
+    """Options of a call that are limits of the pool only; TypeError says where they belong."""
+    of_a_call = {"memory", "cpu_time", "output", "result_size"}
+    for name in others:
+        if name in {field.name for field in dataclasses.fields(Limits)} - of_a_call:
+            raise TypeError(
+                f"options({name}=): this is a limit of the whole pool, see "
+                f"Pool(limits=Limits({name}=...)); a call may have its own timeout, "
+                f"{', '.join(sorted(of_a_call))}"
+            )
+        raise TypeError(f"options() has no option {name!r}")
+
+
 def own_limits(limits: Limits) -> tuple[int | None, int]:
     """What no call's own limit may be above: memory (None: anything) and result_size."""
     memory = limits.memory
@@ -194,9 +208,18 @@ def own_limits(limits: Limits) -> tuple[int | None, int]:
     return most, max_result(limits)
 
 
-def environment(env: Mapping[str, str] | None) -> list[str]:
-    """NAME=value entries, checked."""
+#: What numeric libraries read when they are loaded, to know how many threads to start.
+THREAD_COUNTS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def environment(env: Mapping[str, str] | None, cpus: int | None = None) -> list[str]:
+    """NAME=value entries, checked; with a number of CPUs, threads of numeric libraries to fit."""
     entries = []
+    for name in THREAD_COUNTS if cpus is not None else ():
+        host = os.environ.get(name, "")
+        fewer = host.isdecimal() and 0 < int(host) <= (cpus or 0)
+        if not fewer and name not in (env or {}):
+            entries.append(f"{name}={cpus}")
     for name, value in (env or {}).items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"env={{{name!r}: ...}}: names and values are str")

@@ -6,6 +6,7 @@ Sizes are bytes, as an int or as text with a binary unit ("64MiB"); times are se
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -51,6 +52,16 @@ def at_least_one(value: object, name: str) -> int:
     return size
 
 
+def check_count(value: object, name: str, least: int) -> None:
+    """Refuses what is neither None nor an int from `least` on."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}={value!r}: an int or None is needed")
+    if not least <= value < UNLIMITED:
+        raise ValueError(f"{name}={value}: {least} or more is needed; None means no limit of ours")
+
+
 def check_seconds(value: object, name: str) -> None:
     """Refuses what is neither None nor a number of seconds above 0."""
     if value is None:
@@ -71,16 +82,32 @@ def check_deadline(value: object) -> None:
         raise ValueError(f"deadline={value}: a moment of time.monotonic() is above 0")
 
 
+# What an interpreter needs to start and answer, measured with 3.11 to 3.13 and both start methods
+# (docs/design/limits.md), with room for an application.
+OPEN_FILES_LEAST = 16
+ADDRESS_SPACE_LEAST = 64 * 2**20
+STACK_LEAST = 256 * 2**10
+FILE_SIZE_LEAST = 64 * 2**10
+CPUS_MAX = 1024  # PP_CPUS_MAX of csrc/security/policy.h
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What each worker and each call may use; None: no limit of ours.
 
     memory: bytes that a worker and all that it starts may hold beyond what it held before its
     first call; looked after while calls run, MemoryLimitExceeded. cpu_time: seconds of processor
-    time that one call may use, CPUTimeExceeded. The others are set by setrlimit(2), hard = soft:
-    address_space, file_size, stack, core: bytes. open_files: descriptors. result_size: bytes of
-    one result, ResultTooLarge. output: bytes that one call may write to stdout and stderr together,
-    OutputLimitExceeded. nice: 0 to 19, added to the host's.
+    time that one call may use, CPUTimeExceeded. processes: that a worker has started and that still
+    run, children's children too, ProcessLimitExceeded; 0: none. threads: beyond those that the
+    worker had before its first call, in all its processes, ThreadLimitExceeded. result_size: bytes
+    of one result, ResultTooLarge. output: bytes that one call may write to stdout and stderr
+    together, OutputLimitExceeded.
+
+    The others are the kernel's, hard = soft, and refuse inside the function: address_space (bytes;
+    MemoryError), open_files (descriptors; OSError), file_size (bytes of a written file; OSError),
+    stack (bytes; the worker crashes), core (bytes of a core dump). nice: 0 to 19, added to the
+    host's. cpus: how many CPUs each worker runs on, or the set of CPU numbers that all share;
+    numeric libraries then start as many threads.
     """
 
     memory: int | str | None = None
@@ -90,32 +117,48 @@ class Limits:
     file_size: int | str | None = None
     open_files: int | None = 1024
     stack: int | str | None = None
+    processes: int | None = None
+    threads: int | None = None
     result_size: int | str | None = None
     output: int | str | None = None
     nice: int = 0
+    cpus: int | Collection[int] | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "cpu_time":
-                check_seconds(value, "Limits.cpu_time")
-            elif field.name == "nice":
-                if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 19:
-                    raise ValueError(f"Limits(nice={value!r}): nice is an int from 0 to 19")
-            elif value is not None:
-                parse_size(value, f"Limits.{field.name}")
+        for name in ("address_space", "core", "file_size", "stack", "result_size"):
+            if getattr(self, name) is not None or name == "core":
+                parse_size(getattr(self, name), f"Limits.{name}")
+        check_seconds(self.cpu_time, "Limits.cpu_time")
+        nice = self.nice
+        if isinstance(nice, bool) or not isinstance(nice, int) or not 0 <= nice <= 19:
+            raise ValueError(f"Limits(nice={nice!r}): nice is an int from 0 to 19")
         if self.memory is not None:
             memory_size(self.memory, "Limits.memory")
         if self.output is not None:
             at_least_one(self.output, "Limits.output")
-        if self.open_files is not None and self.open_files < 16:
-            raise ValueError("Limits(open_files): an interpreter needs at least 16 descriptors")
-        if self.file_size is not None and parse_size(self.file_size, "") < 64 * 1024:
-            raise ValueError(
-                "Limits(file_size): at least 64KiB; the fault handler writes its report in a file"
-            )
+        check_count(self.open_files, "Limits.open_files", 0)
+        check_count(self.processes, "Limits.processes", 0)
+        check_count(self.threads, "Limits.threads", 0)
+        self._check_needs()
+        if self.cpus is not None and not isinstance(self.cpus, int):
+            object.__setattr__(self, "cpus", frozenset(self.cpus))
+        check_cpus(self.cpus)
 
-    def as_core(self) -> dict[str, int | float]:
+    def _check_needs(self) -> None:
+        """Refuses what no interpreter could start with."""
+        needs = (
+            ("open_files", OPEN_FILES_LEAST, "an interpreter needs at least 16 descriptors"),
+            ("address_space", ADDRESS_SPACE_LEAST, "an interpreter needs at least 64MiB"),
+            ("stack", STACK_LEAST, "an interpreter needs at least 256KiB"),
+            ("file_size", FILE_SIZE_LEAST,
+             "at least 64KiB is needed: the fault handler writes its report in a file"),
+        )  # fmt: skip
+        for name, least, why in needs:
+            value = getattr(self, name)
+            if value is not None and parse_size(value, f"Limits.{name}") < least:
+                raise ValueError(f"Limits({name}={value!r}): {why}")
+
+    def as_core(self) -> dict[str, Any]:
         """The core's numbers."""
 
         def size(name: str) -> int:
@@ -131,8 +174,45 @@ class Limits:
             "limit_file_size": size("file_size"),
             "limit_open_files": size("open_files"),
             "limit_stack": size("stack"),
+            "limit_processes": size("processes"),
+            "limit_threads": size("threads"),
             "nice": self.nice,
+            **self._cpus_as_core(),
         }
+
+    def _cpus_as_core(self) -> dict[str, Any]:
+        if self.cpus is None:
+            return {}
+        count = self.cpus if isinstance(self.cpus, int) else 0
+        chosen = os.sched_getaffinity(0) if isinstance(self.cpus, int) else self.cpus
+        mask = sum(1 << cpu for cpu in chosen if cpu < CPUS_MAX)
+        return {"cpus": mask.to_bytes(CPUS_MAX // 8, "little"), "cpus_each": count}
+
+    @property
+    def cpu_count(self) -> int | None:
+        """How many CPUs a worker has by `cpus`; None: as many as the host."""
+        return self.cpus if self.cpus is None or isinstance(self.cpus, int) else len(self.cpus)
+
+
+def check_cpus(cpus: object) -> None:
+    """Refuses a number or a set of CPUs that this process could not run on itself."""
+    if cpus is None:
+        return
+    usable = os.sched_getaffinity(0)
+    if isinstance(cpus, bool) or not isinstance(cpus, int | frozenset):
+        raise TypeError(f"Limits(cpus={cpus!r}): a number of CPUs or a set of their numbers")
+    if isinstance(cpus, int):
+        if not 1 <= cpus <= len(usable):
+            raise ValueError(f"Limits(cpus={cpus}): from 1 to {len(usable)} CPUs are usable here")
+        return
+    wrong = [cpu for cpu in cpus if isinstance(cpu, bool) or not isinstance(cpu, int)]
+    if wrong or not cpus:
+        raise TypeError("Limits(cpus=): a set holds numbers of CPUs, at least one")
+    if not cpus <= usable:
+        raise ValueError(
+            f"Limits(cpus=): CPUs {sorted(cpus - usable)} are not usable here, these are: "
+            f"{sorted(usable)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

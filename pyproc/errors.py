@@ -38,7 +38,9 @@ RELATION_ROOT, RELATION_CAUSE, RELATION_CONTEXT, RELATION_MEMBER = range(4)
     END_MEMORY,
     END_CPU,
     END_OUTPUT,
-) = range(2, 18)
+    END_PROCESSES,
+    END_THREADS,
+) = range(2, 20)
 
 
 class Error(Exception):
@@ -109,6 +111,22 @@ class WorkerExited(WorkerDied):
 
 class WorkerKilled(WorkerDied):
     """Somebody killed the worker; `cause` says who."""
+
+
+class ProcessLimitExceeded(WorkerDied):
+    """The worker had more processes than `Limits(processes=)` allows; all were killed."""
+
+    limit: int | None = None
+    #: How many there were when they were counted.
+    used: int | None = None
+
+
+class ThreadLimitExceeded(WorkerDied):
+    """The worker had more threads than `Limits(threads=)` allows, and was killed."""
+
+    limit: int | None = None
+    #: How many there were, beyond those before the first call, when they were counted.
+    used: int | None = None
 
 
 class TaskTimeout(_Facts, TimeoutError):

@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Literal, Self
+from typing import Any, Literal, Never, Self
 
 from pyproc import _core, _options, aio, config, mapping
 from pyproc import context as carried
@@ -112,7 +112,7 @@ class Pool(Calls, Lifecycle, Watching):
             "max_frame": _options.MAX_FRAME,
             "max_result": _options.max_result(limits or Limits()),
             "package": os.path.dirname(os.path.abspath(__file__)),
-            "env": _options.environment(env),
+            "env": _options.environment(env, (limits or Limits()).cpu_count),
             "env_pass": list(config.ENVIRONMENT_ALLOWED),
             "cwd": None if cwd is None else os.path.abspath(os.fspath(cwd)),
             "drop_output": int(output == "drop"),
@@ -152,6 +152,7 @@ class Pool(Calls, Lifecycle, Watching):
         result_size: int | str | None = None,
         retry: Retry | None = None,
         result_type: object = None,
+        **others: Never,
     ) -> Calls:
         """The same calls with other options.
 
@@ -160,9 +161,11 @@ class Pool(Calls, Lifecycle, Watching):
         earliest limit counts. priority, -100 to 100: higher is served first, and each step
         outweighs one second of waiting (Pool(priority_step=)), so that nothing waits for ever.
         memory, cpu_time, output, result_size: as in Limits, for these calls; memory and result_size
-        at most the pool's. retry: instead of the pool's. result_type: a type that msgspec turns
-        the result into, on the host.
+        at most the pool's (the other limits are the pool's alone). retry: instead of the pool's.
+        result_type: a type that msgspec turns the result into, on the host.
         """
+        if others:
+            _options.refuse_limits(others)
         if timeout is not False:
             config.check_seconds(timeout, "timeout")
         if queue_timeout is not False:

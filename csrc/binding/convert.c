@@ -245,6 +245,22 @@ static int get_target(PyObject *dict, struct pyproc_config *config, struct pp_co
     return 0;
 }
 
+/* Bytes of which each bit is a CPU, the lowest first; and how many of them a worker gets. */
+static int get_cpus(PyObject *dict, struct pyproc_config *config)
+{
+    PyObject *value = get(dict, "cpus");
+    Py_ssize_t n;
+    char *mask;
+
+    if (!value)
+        return 0;
+    if (PyBytes_AsStringAndSize(value, &mask, &n) < 0)
+        return -1;
+    for (size_t i = 0; i < (size_t)n && i < sizeof config->cpus; i++)
+        config->cpus[i / 8] |= (uint64_t)(uint8_t)mask[i] << (i % 8 * 8);
+    return get_unsigned(dict, "cpus_each", &config->cpus_each);
+}
+
 static int get_limits(PyObject *dict, struct pyproc_config *config)
 {
     unsigned nice = 0, drop_output = 0;
@@ -267,7 +283,9 @@ static int get_limits(PyObject *dict, struct pyproc_config *config)
         get_limit(dict, "limit_memory", &config->limit_memory) < 0 ||
         get_span(dict, "limit_cpu", &config->limit_cpu) < 0 ||
         get_limit(dict, "limit_output", &config->limit_output) < 0 ||
-        get_unsigned(dict, "nice", &nice) < 0 ||
+        get_limit(dict, "limit_processes", &config->limit_processes) < 0 ||
+        get_limit(dict, "limit_threads", &config->limit_threads) < 0 ||
+        get_cpus(dict, config) < 0 || get_unsigned(dict, "nice", &nice) < 0 ||
         get_unsigned(dict, "drop_output", &drop_output) < 0)
         return -1;
     config->nice = (int)nice;

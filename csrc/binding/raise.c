@@ -3,6 +3,7 @@
 #include "binding/core.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 PyObject *pp_raise_errno(int code)
@@ -146,17 +147,19 @@ static PyObject *summary(const struct pyproc_reply *reply)
     return text;
 }
 
-/* Bytes and a word, or seconds. */
+/* Bytes and a word, seconds, or how many. */
 static int put_limit(PyObject *fields, const struct pyproc_reply *reply)
 {
+    bool counts = reply->end == PYPROC_END_OUTPUT || reply->end == PYPROC_END_PROCESSES ||
+                  reply->end == PYPROC_END_THREADS;
+
     if (reply->end == PYPROC_END_CPU)
         return put(fields, "limit", PyFloat_FromDouble((double)reply->limit / 1e9)) < 0
                    ? -1
                    : put(fields, "used", PyFloat_FromDouble((double)reply->used / 1e9));
-    if (reply->end == PYPROC_END_OUTPUT &&
-        put(fields, "used", PyLong_FromUnsignedLongLong(reply->used)) < 0)
+    if (counts && put(fields, "used", PyLong_FromUnsignedLongLong(reply->used)) < 0)
         return -1;
-    if (reply->end != PYPROC_END_MEMORY && reply->end != PYPROC_END_OUTPUT)
+    if (!counts && reply->end != PYPROC_END_MEMORY)
         return 0;
     if (reply->end == PYPROC_END_MEMORY && reply->used &&
         put(fields, "peak", PyLong_FromUnsignedLongLong(reply->used)) < 0)

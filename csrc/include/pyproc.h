@@ -65,6 +65,8 @@ enum pyproc_end {
     PYPROC_END_MEMORY = 15,      /* more memory than the limit; `limit`, `used`, `how` */
     PYPROC_END_CPU = 16,         /* more processor time than the limit; likewise */
     PYPROC_END_OUTPUT = 17,      /* it printed more than the limit; likewise */
+    PYPROC_END_PROCESSES = 18,   /* its worker had more processes than the limit; likewise */
+    PYPROC_END_THREADS = 19,     /* more threads; likewise */
 };
 
 /* Numbers of proto/pyproc.proto (FailureKind, Relation). */
@@ -112,10 +114,11 @@ struct pyproc_reply {
     const struct pyproc_failure *failure; /* FAILURE, and START when the app said why */
     const struct pyproc_death *death;     /* where a worker died, else NULL */
     const char *text;                     /* one sentence about the end, or NULL */
-    uint64_t limit, used;                 /* MEMORY, OUTPUT: bytes; CPU: ns; 0: not known */
-    const char *how;                      /* MEMORY: a fixed word: watchdog, rlimit */
-    void *storage;                        /* private */
-    uint8_t small[256];                   /* private: short payloads cost no allocation */
+    uint64_t limit, used; /* MEMORY, OUTPUT: bytes; CPU: ns; PROCESSES, THREADS: how many; 0:
+                           * not known */
+    const char *how;      /* MEMORY: a fixed word: watchdog, rlimit */
+    void *storage;        /* private */
+    uint8_t small[256];   /* private: short payloads cost no allocation */
 };
 
 PYPROC_API void pyproc_reply_clear(struct pyproc_reply *reply);
@@ -127,6 +130,8 @@ enum pyproc_start {
     PYPROC_START_TEMPLATE = 1, /* forked; an error where that is not safe */
     PYPROC_START_AUTO = 2,     /* forked where that is safe */
 };
+
+enum { PYPROC_CPU_WORDS = 16 }; /* 64 CPUs each */
 
 struct pyproc_config {
     const char *python;     /* interpreter to exec; required, PATH is never searched */
@@ -171,6 +176,11 @@ struct pyproc_config {
     uint64_t limit_memory; /* bytes beyond what a worker holds when it becomes ready; 0: none */
     int64_t limit_cpu;     /* ns of processor time a call; 0: none */
     uint64_t limit_output; /* bytes that a call may write to stdout and stderr; 0: none */
+    /* Of a worker while a call runs: processes that it has started, threads beyond those that it
+     * had when it became ready; PYPROC_UNLIMITED: none */
+    uint64_t limit_processes, limit_threads;
+    uint64_t cpus[PYPROC_CPU_WORDS]; /* a bit for each CPU that workers may use; all 0: any */
+    unsigned cpus_each;              /* how many of those each worker gets; 0: all */
 
     struct pyproc_queue *events; /* where output and log records go; NULL: dropped */
     int drop_output;             /* 1: only log records go there */

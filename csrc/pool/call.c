@@ -244,6 +244,8 @@ void pp_count_end(struct pyproc_pool *pool, enum pyproc_end end)
     case PYPROC_END_MEMORY:
     case PYPROC_END_CPU:
     case PYPROC_END_OUTPUT:
+    case PYPROC_END_PROCESSES:
+    case PYPROC_END_THREADS:
     case PYPROC_END_PROTOCOL:
         pp_count(&m->calls_crashed);
         break;

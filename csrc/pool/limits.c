@@ -1,4 +1,5 @@
-/* limits.c - limits of memory and processor time, looked after while calls run.
+/* limits.c - limits of memory, processor time, processes and threads, looked after while calls
+ * run.
  *
  * The next look is due when the room that a worker has left could be filled at the speed of
  * memory itself, so one that is far from its limit costs a look every 50 ms, and a pool in which
@@ -10,12 +11,14 @@
 #include "supervisor/usage.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #define STOPS_PAUSE (400 * PP_MS)
 #define LOOK_MIN (1 * PP_MS)
 #define LOOK_MAX (50 * PP_MS)
+#define LOOK_COUNT (3 * PP_MS) /* where processes or threads are counted */
 /* Bytes that can be filled in a nanosecond, at most: 16 GiB a second. */
 #define FILL_RATE 17
 /* Beyond the limit, for what is mapped and never touched: stacks of threads, arenas. */
@@ -43,14 +46,49 @@ static uint64_t call_of(const struct pp_slot *slot)
     return slot->owner == PP_OWNER_LEASED ? atomic_load(&slot->worker.control->call_id) : 0;
 }
 
+/* The group of processors that the fewest workers have. */
+static unsigned emptiest_group(const struct pyproc_pool *pool)
+{
+    unsigned best = 0, best_n = UINT_MAX;
+
+    for (unsigned group = 0; group < pool->cpus.groups; group++) {
+        const struct pp_list *at;
+        unsigned n = 0;
+
+        for (at = pool->slots.next; at != &pool->slots; at = at->next) {
+            const struct pp_slot *slot = pp_container(at, struct pp_slot, link);
+
+            n += slot->was_ready && !slot->buried && slot->cpu_group == group;
+        }
+        if (n < best_n) {
+            best = group;
+            best_n = n;
+        }
+    }
+    return best;
+}
+
+static void choose_cpus(struct pyproc_pool *pool, struct pp_slot *slot, int32_t pid)
+{
+    uint64_t mask[PP_CPU_WORDS];
+
+    if (pool->cpus.groups < 2)
+        return; /* it was started with all that it gets */
+    slot->cpu_group = emptiest_group(pool);
+    pp_cpus_group(&pool->cpus, slot->cpu_group, mask);
+    pp_cpus_move(pid, mask);
+}
+
 void pp_limits_ready(struct pyproc_pool *pool, struct pp_slot *slot)
 {
     int32_t pid = atomic_load(&slot->worker.pid);
     struct pp_usage usage;
     struct rlimit limit;
 
+    choose_cpus(pool, slot, pid);
     pp_usage_read(pid, pool->keeper_pid, &usage);
     slot->worker.base_memory = usage.memory;
+    slot->base_threads = usage.threads;
     if (pool->memory_limit == 0)
         return;
     limit.rlim_cur = usage.data + pool->memory_limit + DATA_SLACK;
@@ -118,6 +156,22 @@ static int64_t cpu_pause(struct pp_slot *slot, int64_t limit, const struct pp_us
     return (limit - used) / 4; /* several threads may spend it */
 }
 
+/* When there are too many of something, its end; else when to count again. */
+static int64_t count_pause(struct pyproc_pool *pool, struct pp_slot *slot,
+                           const struct pp_usage *usage)
+{
+    uint32_t base = slot->base_threads;
+    uint64_t threads = usage->threads > base ? usage->threads - base : 0;
+
+    if (!pp_limits_count(pool))
+        return LOOK_MAX;
+    if (usage->processes > pool->max_processes)
+        exceeded(slot, "processes", pool->max_processes, usage->processes);
+    else if (threads > pool->max_threads)
+        exceeded(slot, "threads", pool->max_threads, threads);
+    return LOOK_COUNT;
+}
+
 /* Lock held: how long this one may go without a look. */
 static int64_t look_at(struct pyproc_pool *pool, struct pp_slot *slot)
 {
@@ -126,11 +180,13 @@ static int64_t look_at(struct pyproc_pool *pool, struct pp_slot *slot)
     int64_t cpu, pause, other;
 
     limits_of(pool, slot, &memory, &cpu);
-    if (memory == 0 && cpu == 0)
+    if (memory == 0 && cpu == 0 && !pp_limits_count(pool))
         return LOOK_MAX;
     pp_usage_read(atomic_load(&slot->worker.pid), pool->keeper_pid, &usage);
     pause = memory_pause(slot, memory, &usage);
     other = cpu_pause(slot, cpu, &usage);
+    pause = other < pause ? other : pause;
+    other = count_pause(pool, slot, &usage);
     pause = other < pause ? other : pause;
     return pause < LOOK_MIN ? LOOK_MIN : pause;
 }
@@ -179,6 +235,8 @@ void pp_limits_due(struct pyproc_pool *pool, int64_t now)
     /* A call that starts meanwhile may have all the room there is at the start. */
     if (pool->memory_limit && (int64_t)(pool->memory_limit / FILL_RATE) < pause)
         pause = (int64_t)(pool->memory_limit / FILL_RATE);
+    if (pp_limits_count(pool) && pause > LOOK_COUNT)
+        pause = LOOK_COUNT;
     pool->watch_pause = pause < LOOK_MIN ? LOOK_MIN : pause;
     pool->watch_at = busy ? pp_after(now, pool->watch_pause) : PP_NEVER;
 }

@@ -35,6 +35,8 @@ PYPROC_API void pyproc_config_init(struct pyproc_config *config)
         .limit_file_size = PYPROC_UNLIMITED,
         .limit_open_files = 1024,
         .limit_stack = PYPROC_UNLIMITED,
+        .limit_processes = PYPROC_UNLIMITED,
+        .limit_threads = PYPROC_UNLIMITED,
     };
 }
 
@@ -221,7 +223,10 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
     pool->cpu_limit = config->limit_cpu;
     pool->output_limit = config->limit_output;
     pool->one_each = config->limit_output != 0;
-    pool->watches = config->limit_memory != 0 || config->limit_cpu != 0;
+    pool->max_processes = config->limit_processes;
+    pool->max_threads = config->limit_threads;
+    pp_cpus_init(&pool->cpus, config->cpus, config->cpus_each);
+    pool->watches = config->limit_memory != 0 || config->limit_cpu != 0 || pp_limits_count(pool);
     pool->watch_at = pool->stops_at = PP_NEVER;
     pool->watch_pause = PP_MS;
     pool->armed = pool->recall_at = pool->close_at = pool->dumps_at = PP_NEVER;

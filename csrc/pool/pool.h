@@ -16,6 +16,7 @@
 #include "include/pyproc.h"
 #include "metrics/metrics.h"
 #include "pool/life.h"
+#include "supervisor/cpus.h"
 #include "supervisor/template.h"
 #include "supervisor/worker.h"
 
@@ -50,6 +51,8 @@ struct pp_slot {
     bool seen_stopped;     /* at the last look, while busy; loop */
     uint64_t cpu_call;     /* the call that cpu_base is of; loop */
     int64_t cpu_base;      /* ns that its worker had spent before it; loop */
+    unsigned cpu_group;    /* of pool->cpus, when it is divided; loop */
+    uint32_t base_threads; /* that it had when it became ready; loop */
     enum pp_soft soft;     /* the running call was asked to stop; lock */
     bool was_ready;        /* loop */
     bool retired;          /* loop: told to leave */
@@ -151,6 +154,8 @@ struct pyproc_pool {
     uint64_t memory_limit;               /* bytes; never changes; 0: none */
     int64_t cpu_limit;                   /* ns; never changes; 0: none */
     uint64_t output_limit;               /* bytes; never changes; 0: none */
+    uint64_t max_processes, max_threads; /* of a worker; never change; PYPROC_UNLIMITED: none */
+    struct pp_cpus cpus;                 /* never changes */
     int64_t grace;                       /* never changes; 0: calls are not asked to stop */
     size_t max_queue, max_queue_bytes, max_result; /* never change */
     _Atomic uint64_t next_id;
@@ -374,8 +379,13 @@ void pp_notice(struct pyproc_pool *pool, const char *kind, const struct pp_worke
                const char *detail);
 void pp_notice_death(struct pyproc_pool *pool, const struct pp_slot *slot);
 
-/* limits.c: limits of memory and processor time. Lock held unless said. */
-/* Loop: what the worker holds before its first call; its net. */
+/* limits.c: limits of memory, processor time, processes, threads. Lock held unless said. */
+/* Whether processes or threads are counted. */
+static inline bool pp_limits_count(const struct pyproc_pool *pool)
+{
+    return pool->max_processes != PYPROC_UNLIMITED || pool->max_threads != PYPROC_UNLIMITED;
+}
+/* Loop: what the worker holds before its first call; its net; its processors. */
 void pp_limits_ready(struct pyproc_pool *pool, struct pp_slot *slot);
 /* A call starts: the loop has to look from now on. Cheap while it does. */
 void pp_limits_started(struct pyproc_pool *pool);

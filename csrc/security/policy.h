@@ -20,9 +20,12 @@ struct pp_limits {
     uint64_t stack;         /* RLIMIT_STACK, bytes */
 };
 
+enum { PP_CPU_WORDS = 16, PP_CPUS_MAX = PP_CPU_WORDS * 64 };
+
 struct pp_policy {
     struct pp_limits limits;
-    int32_t nice; /* 0 to 19, added to the host's */
+    int32_t nice;                /* 0 to 19, added to the host's */
+    uint64_t cpus[PP_CPU_WORDS]; /* a bit for each CPU it may run on; all 0: as the host */
 };
 
 /* No limit but core 0; nice 0. */

@@ -16,6 +16,7 @@ static const struct step {
     {"descriptors", pp_sandbox_place_fds},
     {"rlimit", pp_sandbox_limit},
     {"nice", pp_sandbox_be_nice},
+    {"cpus", pp_sandbox_choose_cpus},
     {"death signal", pp_sandbox_die_with_parent},
     {"no_new_privs", pp_sandbox_no_new_privs},
     {"chdir", pp_sandbox_change_dir},

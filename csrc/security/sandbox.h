@@ -35,6 +35,7 @@ int pp_sandbox_reset_signals(struct pp_birth *birth);
 int pp_sandbox_place_fds(struct pp_birth *birth);
 int pp_sandbox_limit(struct pp_birth *birth);
 int pp_sandbox_be_nice(struct pp_birth *birth);
+int pp_sandbox_choose_cpus(struct pp_birth *birth);
 int pp_sandbox_die_with_parent(struct pp_birth *birth);
 int pp_sandbox_no_new_privs(struct pp_birth *birth);
 int pp_sandbox_change_dir(struct pp_birth *birth);

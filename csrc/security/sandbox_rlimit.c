@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static int set_limit(__rlimit_resource_t resource, uint64_t soft, uint64_t hard)
@@ -71,4 +72,18 @@ int pp_sandbox_be_nice(struct pp_birth *birth)
     if (nice(birth->policy.nice) == -1 && errno != 0)
         return -errno;
     return 0;
+}
+
+/* The kernel's own mask is an array of long, whatever libc's cpu_set_t holds: bytes in the
+ * machine's order, like ours. */
+int pp_sandbox_choose_cpus(struct pp_birth *birth)
+{
+    const uint64_t *cpus = birth->policy.cpus;
+    uint64_t any = 0;
+
+    for (size_t i = 0; i < PP_CPU_WORDS; i++)
+        any |= cpus[i];
+    if (any == 0)
+        return 0;
+    return syscall(SYS_sched_setaffinity, 0, sizeof birth->policy.cpus, cpus) < 0 ? -errno : 0;
 }

@@ -136,6 +136,10 @@ enum pyproc_end pp_worker_end(const struct pp_worker *worker)
         return PYPROC_END_CPU;
     if (strcmp(cause, "output") == 0)
         return PYPROC_END_OUTPUT;
+    if (strcmp(cause, "processes") == 0)
+        return PYPROC_END_PROCESSES;
+    if (strcmp(cause, "threads") == 0)
+        return PYPROC_END_THREADS;
     if (strcmp(cause, "protocol") == 0)
         return PYPROC_END_PROTOCOL;
     if (strcmp(cause, "closed") == 0)

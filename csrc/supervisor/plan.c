@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "supervisor/cpus.h"
 #include "wire/message.h"
 
 #include <dlfcn.h>
@@ -248,6 +249,8 @@ static int build_hello(struct pp_plan *plan, const struct pyproc_config *config)
 
 static void build_policy(struct pp_policy *policy, const struct pyproc_config *config)
 {
+    struct pp_cpus cpus;
+
     pp_policy_init(policy);
     policy->limits.address_space = config->limit_address_space;
     policy->limits.core = config->limit_core;
@@ -255,6 +258,8 @@ static void build_policy(struct pp_policy *policy, const struct pyproc_config *c
     policy->limits.open_files = config->limit_open_files;
     policy->limits.stack = config->limit_stack;
     policy->nice = config->nice;
+    pp_cpus_init(&cpus, config->cpus, config->cpus_each);
+    pp_cpus_group(&cpus, 0, policy->cpus);
 }
 
 static int build_cwd(struct pp_plan *plan, const struct pyproc_config *config)

@@ -34,12 +34,18 @@ static bool read_text(const char *path, char text[TEXT_MAX])
     return n > 0;
 }
 
-/* Kilobytes behind a name of /proc/<pid>/status, as bytes. */
-static uint64_t field(const char *text, const char *name)
+/* The number behind a name of /proc/<pid>/status. */
+static uint64_t number(const char *text, const char *name)
 {
     const char *at = strstr(text, name);
 
-    return at ? strtoull(at + strlen(name), NULL, 10) * 1024 : 0;
+    return at ? strtoull(at + strlen(name), NULL, 10) : 0;
+}
+
+/* Kilobytes there, as bytes. */
+static uint64_t field(const char *text, const char *name)
+{
+    return number(text, name) * 1024;
 }
 
 /* Bytes of the memory files that a process holds open, mapped or not. */
@@ -67,14 +73,16 @@ static uint64_t open_memory(pid_t pid)
     return bytes;
 }
 
-static void add_memory(pid_t pid, bool is_root, struct pp_usage *usage)
+static void add_status(pid_t pid, bool is_root, struct pp_usage *usage)
 {
     char path[64], text[TEXT_MAX];
-    uint64_t mapped, open_bytes;
+    uint64_t mapped, open_bytes, threads;
 
     (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
     if (!read_text(path, text))
         return;
+    threads = number(text, "\nThreads:");
+    usage->threads += threads > 1 ? (uint32_t)threads - 1 : 0;
     mapped = field(text, "\nRssShmem:");
     open_bytes = open_memory(pid);
     /* A memory file may be both; then the larger sum has it. */
@@ -157,10 +165,11 @@ void pp_usage_read(pid_t pid, pid_t keeper, struct pp_usage *usage)
     tree.n = 1;
     add_children(&tree, keeper, pid);
     for (tree.at = 0; tree.at < tree.n; tree.at++) {
-        add_memory(tree.pids[tree.at], tree.at == 0, usage);
+        add_status(tree.pids[tree.at], tree.at == 0, usage);
         add_cpu(tree.pids[tree.at], usage);
         add_children(&tree, tree.pids[tree.at], 0);
     }
+    usage->processes = (uint32_t)tree.n - 1;
 }
 
 bool pp_usage_stopped(pid_t pid)

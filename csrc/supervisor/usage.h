@@ -11,9 +11,11 @@
 #include <sys/types.h>
 
 struct pp_usage {
-    uint64_t memory; /* bytes: anonymous memory, and shared memory that is mapped or held open */
-    uint64_t data;   /* bytes: of the process itself, what RLIMIT_DATA counts */
-    int64_t cpu_ns;  /* with that of children which were waited for */
+    uint64_t memory;    /* bytes: anonymous memory, and shared memory that is mapped or held open */
+    uint64_t data;      /* bytes: of the process itself, what RLIMIT_DATA counts */
+    int64_t cpu_ns;     /* with that of children which were waited for */
+    uint32_t processes; /* beside the process itself; those not yet waited for are some */
+    uint32_t threads;   /* of all, beside the first of each */
 };
 
 /* The tree below `pid`, itself included, and those of `keeper`'s children that are in its
