@@ -5,6 +5,8 @@ Names are looked up when they are first used: importing this package costs a wor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyproc.beneath import open_beneath as open_beneath
+    from pyproc.beneath import safe_path as safe_path
     from pyproc.config import Limits as Limits
     from pyproc.config import Recycle as Recycle
     from pyproc.config import Timeouts as Timeouts
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pyproc.errors import TaskTimeout as TaskTimeout
     from pyproc.errors import ThreadLimitExceeded as ThreadLimitExceeded
     from pyproc.errors import UnknownFunction as UnknownFunction
+    from pyproc.errors import UnsafePath as UnsafePath
     from pyproc.errors import ValidationError as ValidationError
     from pyproc.errors import WorkerCrashed as WorkerCrashed
     from pyproc.errors import WorkerDied as WorkerDied
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "open_beneath": "beneath",
+    "safe_path": "beneath",
     "Limits": "config",
     "Recycle": "config",
     "Timeouts": "config",
@@ -81,6 +86,7 @@ _HOMES = {
     "TaskTimeout": "errors",
     "ThreadLimitExceeded": "errors",
     "UnknownFunction": "errors",
+    "UnsafePath": "errors",
     "ValidationError": "errors",
     "WorkerCrashed": "errors",
     "WorkerDied": "errors",

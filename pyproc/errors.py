@@ -201,6 +201,10 @@ class ValidationError(Error, ValueError):
         self.path = path
 
 
+class UnsafePath(Error, ValueError):
+    """A path from outside would leave the directory it belongs below; see `safe_path`."""
+
+
 class CodecError(Error):
     """A value cannot be carried between host and worker; `path` names it."""
 
