@@ -264,7 +264,7 @@ void pp_answer_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_do
 {
     uint64_t started = atomic_load(&slot->worker.status->started);
     struct batch batch = {.broken = NULL};
-    struct pp_call *call;
+    struct pp_call *head, *call;
 
     pp_list_init(&batch.ended);
     pp_list_init(&batch.returned);
@@ -273,11 +273,13 @@ void pp_answer_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_do
             ;
     batch.broken = NULL;
     settle(pool, slot, &batch, done);
-    /* From the newest to the oldest, so that the line keeps its order. */
+    head = head_of(slot);
+    /* From the newest to the oldest, so that the line keeps its order. Those behind the first
+     * one cannot have ended the worker, however often they meet with such neighbours. */
     while (!pp_list_empty(&slot->inflight)) {
         call = pp_container(slot->inflight.prev, struct pp_call, offered);
         if (!has_started(call, started) && call->requeued < PP_REQUEUE_MAX) {
-            call->requeued++;
+            call->requeued += call == head;
             pp_count(&pool->metrics.calls_requeued);
             pp_requeue(pool, call, done);
         } else {

@@ -199,6 +199,7 @@ struct pyproc_pool {
     struct pp_template *template; /* in the list: forks workers; NULL: none is ready */
     struct pp_template *coming;   /* in the list: starting; NULL: none */
     unsigned start_failures;      /* in a row */
+    unsigned start_victims;       /* in a row, likewise: ended by no fault of the application */
     int64_t next_start;           /* back-off */
     int64_t failed_at;            /* when the last start failed that counts in start_failures */
     struct pp_reply_holder *start_error;

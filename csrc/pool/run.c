@@ -17,10 +17,11 @@
 #pragma GCC diagnostic ignored "-Wanalyzer-use-of-uninitialized-value"
 #endif
 
-/* Back-off between failing starts: 0.1 s, doubled, at most 30 s, plus up to a quarter. */
+/* Back-off between failing starts: 0.1 s, doubled, at most 30 s, plus up to a quarter. Up to
+ * START_TRIES that were ended by somebody else in a row are tried again after the first pause. */
 #define START_PAUSE (PP_SECOND / 10)
 #define START_PAUSE_MAX (30 * PP_SECOND)
-#define START_TRIES 3
+#define START_TRIES 8
 
 #define EACH_SLOT(pool, at, after)                                                \
     for ((at) = (pool)->slots.next, (after) = (at)->next; (at) != &(pool)->slots; \
@@ -80,7 +81,7 @@ bool pp_pool_was_victim(const struct pp_worker *worker)
 }
 
 /* Lock held: nobody gets a worker while none lives and none can be started. Those who wait
- * outlast a few starts that failed by no fault of the application. */
+ * outlast some starts that failed by no fault of the application, and these come soon again. */
 static void start_failed(struct pyproc_pool *pool, struct pyproc_reply *why, int64_t born,
                          bool victim, struct pp_done *done)
 {
@@ -90,7 +91,10 @@ static void start_failed(struct pyproc_pool *pool, struct pyproc_reply *why, int
     pp_notice(pool, "start_failed", NULL, why->text ? why->text : "the application failed");
     if (born >= pool->failed_at) { /* those that were started together failed together: once */
         pool->failed_at = pp_now();
-        pool->start_failures++;
+        if (victim && pool->start_victims < START_TRIES)
+            pool->start_victims++;
+        else
+            pool->start_failures++;
     }
     for (unsigned i = 1; i < pool->start_failures && pause < START_PAUSE_MAX; i++)
         pause *= 2;
@@ -98,7 +102,7 @@ static void start_failed(struct pyproc_pool *pool, struct pyproc_reply *why, int
         pause = START_PAUSE_MAX;
     pool->next_start = pp_now() + pause + (pp_now() % (pause / 4));
     remember_failure(pool, why);
-    if (victim && pool->start_failures <= START_TRIES)
+    if (victim && pool->start_victims < START_TRIES)
         return;
     if (pp_pool_census(pool).live == 0 && pool->start_error)
         pp_pool_end_waiting(pool, PYPROC_END_START, NULL, &pool->start_error->reply, done);
@@ -241,7 +245,7 @@ static void on_ready(void *token, struct pp_worker *worker)
     }
     (void)pthread_mutex_lock(&pool->lock);
     pp_limits_ready(pool, slot);
-    pool->start_failures = 0;
+    pool->start_failures = pool->start_victims = 0;
     pool->next_start = 0;
     pp_notice(pool, "ready", worker, "");
     if (!slot->probe || pp_reload_probe_ready(pool, slot))

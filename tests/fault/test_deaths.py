@@ -358,3 +358,14 @@ def test_a_call_that_ran_is_not_run_again_when_its_worker_dies(pool: Pool, tmp_p
     assert max(counts.values()) == 1
     answered = {n for n, future in enumerate(futures) if not future.exception()}
     assert answered <= set(counts)
+
+
+def test_calls_that_wait_behind_many_deadly_ones_are_all_answered() -> None:
+    with Pool(APP, workers=1) as pool:
+        deadly = [pool.submit("die", "_exit", 9) for _ in range(12)]
+        mixed = [pool.submit("add", n, 1) for n in range(10)]
+        deadly += [pool.submit("die", "_exit", 9) for _ in range(6)]
+        mixed += [pool.submit("add", n, 1) for n in range(10, 20)]
+        assert [future.result(DEADLINE) for future in mixed] == list(range(1, 21))
+        for future in deadly:
+            assert isinstance(future.exception(DEADLINE), errors.WorkerExited)
