@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pyproc.errors import WorkerStartError as WorkerStartError
     from pyproc.events import Event as Event
     from pyproc.events import Health as Health
+    from pyproc.files import File as File
     from pyproc.future import Future as Future
     from pyproc.lifecycle import WorkerInfo as WorkerInfo
     from pyproc.output import Printed as Printed
@@ -60,6 +61,7 @@ _HOMES = {
     "Retry": "resilience",
     "Event": "events",
     "Health": "events",
+    "File": "files",
     "Future": "future",
     "Printed": "output",
     "Pool": "pool",

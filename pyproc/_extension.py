@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 TUPLE, SET, FROZENSET, FAILURE = 1, 2, 3, 4
 BIG_INT, DECIMAL, UUID, DATE, TIME, DATETIME, TIMEDELTA, COMPLEX = range(16, 24)
 SURROGATES, BYTEARRAY, ARRAY, NUMPY_SCALAR = range(24, 28)
+#: A descriptor that came with the call: its number among them, the mode, what identifies it. Only a
+#: worker restores it (pyproc/worker/attached.py).
+FILE = 28
 
 #: Bytes of one big int, characters of one Decimal, of one date.
 BIG_INT_MAX = 1024 * 1024
@@ -38,6 +41,12 @@ _NUMPY_SIZES = {
 }
 
 
+FILES_GO = (
+    "an open file goes as an argument of call, submit and acall, not as an item of a map, in a "
+    "context variable or as a result"
+)
+
+
 class Unfit(Exception):
     """This value cannot be carried; the text says why."""
 
@@ -55,6 +64,8 @@ def pack_hook(value: Any) -> tuple[int | None, Any]:
         packed = _pack_numpy(value)
         if packed is not None:
             return packed
+    if kind.__module__ in ("_io", "pyproc.files"):
+        raise Unfit(FILES_GO)
     return None, _replace(value, kind)
 
 

@@ -19,6 +19,7 @@ from pyproc import _core
 from pyproc.codec import decode_value, encode_arguments
 from pyproc.delivery import HEAR_SECONDS, Delivery, deliver
 from pyproc.errors import QueueFull, RemoteError
+from pyproc.files import Attachments
 from pyproc.resilience import identity_of, is_failure
 
 if TYPE_CHECKING:
@@ -112,7 +113,13 @@ def sweep() -> None:
 
 async def call(calls: Calls, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """`Calls.acall`."""
-    encoded = encode_arguments(args, kwargs)
+    with Attachments() as files:
+        return await _call(calls, function, encode_arguments(args, kwargs, files), files)
+
+
+async def _call(
+    calls: Calls, function: str, encoded: tuple[bytes, int, tuple[str, ...]], files: Attachments
+) -> Any:
     guard = calls._guard
     if calls._retries:
         guard.earn(calls._retry)
@@ -120,7 +127,7 @@ async def call(calls: Calls, function: str, args: tuple[Any, ...], kwargs: dict[
         if guard.hot:
             guard.admit(function, identity_of(encoded[0], encoded[2]))
         try:
-            value = await _call_once(calls, function, encoded)
+            value = await _call_once(calls, function, encoded, files)
         except Exception as error:
             if is_failure(error) or guard.hot:
                 guard.ended_badly(function, identity_of(encoded[0], encoded[2]), error)
@@ -136,7 +143,7 @@ async def call(calls: Calls, function: str, args: tuple[Any, ...], kwargs: dict[
 
 
 async def _call_once(
-    calls: Calls, function: str, encoded: tuple[bytes, int, tuple[str, ...]]
+    calls: Calls, function: str, encoded: tuple[bytes, int, tuple[str, ...]], files: Attachments
 ) -> Any:
     loop = asyncio.get_running_loop()
     payload, codec, keywords = encoded
@@ -144,16 +151,19 @@ async def _call_once(
     waiter = _Waiter(calls._core, ended)
     entry = _queue_of(loop)
     delay = 0.001
-    while True:  # a full queue is waited for without holding the loop
-        try:
-            waiter.id = calls._core.submit(
-                function, payload, codec, keywords, calls._run, calls._queue, calls._rare,
-                entry.queue, waiter, 0, False,
-            )  # fmt: skip
-            break
-        except QueueFull:
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 0.05)
+    given, rare = files.give(calls._rare, calls._retries)
+    with given:
+        while True:  # a full queue is waited for without holding the loop
+            try:
+                waiter.id = calls._core.submit(
+                    function, payload, codec, keywords, calls._run, calls._queue, rare,
+                    entry.queue, waiter, 0, False,
+                )  # fmt: skip
+                given.taken()
+                break
+            except QueueFull:
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 0.05)
     entry.waiters.add(waiter)
     del entry  # only the loop holds it
     try:

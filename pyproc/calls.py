@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pyproc import _core, aio, context, mapping
 from pyproc.codec import convert, decode_value, encode_arguments
 from pyproc.errors import Error
+from pyproc.files import Attachments
 from pyproc.future import Future
 from pyproc.resilience import Guard, Retry, identity, is_failure
 
@@ -66,8 +67,10 @@ class Calls:
         rare = self._rare_now() if self._carries else self._rare
         value = self._core.call_values(function, args, kwargs, self._run, self._queue, rare)
         if value is NotImplemented:  # the arguments are not plain
-            encoded = encode_arguments(args, kwargs)
-            value = self._core.call(function, *encoded, self._run, self._queue, rare)
+            with Attachments() as files:
+                encoded = encode_arguments(args, kwargs, files)
+                rare = files.lend(rare)
+                value = self._core.call(function, *encoded, self._run, self._queue, rare)
         if type(value) is tuple:  # no plain answer is one: codec and bytes
             return decode_value(value[1], value[0], self._result_type(function))
         hint = self._result_type(function)
@@ -95,7 +98,9 @@ class Calls:
 
     def submit(self, function: str, /, *args: Any, **kwargs: Any) -> Future:
         """Queues a call and answers its Future at once. Raises QueueFull when the queue is."""
-        future = Future(self._pinned(), function, encode_arguments(args, kwargs))
+        files = Attachments()
+        encoded = encode_arguments(args, kwargs, files)
+        future = Future(self._pinned(), function, encoded, files)
         if self._retries:
             self._guard.earn(self._retry)
         if self._guard.hot:
@@ -109,10 +114,14 @@ class Calls:
 
     def _submit(self, future: Future, function: str) -> int:
         payload, codec, keywords = future.encoded
-        return self._core.submit(
-            function, payload, codec, keywords, self._run, self._queue, self._rare,
-            self._pool._delivery.started(), future.settle, 0, False,
-        )  # fmt: skip
+        given, rare = future.files.give(self._rare, self._retries)
+        with given:
+            number = self._core.submit(
+                function, payload, codec, keywords, self._run, self._queue, rare,
+                self._pool._delivery.started(), future.settle, 0, False,
+            )  # fmt: skip
+            given.taken()
+        return number
 
     def submit_raw(
         self,

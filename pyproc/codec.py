@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyproc.errors import Node
+    from pyproc.files import Attachments
 
 MSGPACK, RICH, PICKLE = 1, 2, 3
 
@@ -41,16 +42,19 @@ def encode_value(value: object) -> tuple[bytes, int]:
 
 
 def encode_arguments(
-    args: tuple[object, ...], kwargs: Mapping[str, object]
+    args: tuple[object, ...], kwargs: Mapping[str, object], files: Attachments | None = None
 ) -> tuple[bytes, int, tuple[str, ...]]:
-    """Payload, codec and the keywords' names. Raises CodecError: "argument 'page'.name"."""
+    """Payload, codec and the keywords' names; open files go into `files`.
+
+    Raises CodecError: "argument 'page'.name", and OSError of files that cannot be opened.
+    """
     values = [*args, *kwargs.values()]
     plain = pack_plain(values)
     if plain is not None:
         return plain, MSGPACK, tuple(kwargs)
     names = [f"argument {at}" for at in range(len(args))]
     names += [f"argument {name!r}" for name in kwargs]
-    return *_encode(values, list(zip(values, names, strict=True))), tuple(kwargs)
+    return *_encode(values, list(zip(values, names, strict=True)), files), tuple(kwargs)
 
 
 def encode_context(values: Mapping[str, object]) -> bytes:
@@ -68,23 +72,43 @@ def encode_items(items: Sequence[object], first: int = 0) -> tuple[bytes, int]:
     return _encode(values, [(value, f"item {at}") for at, value in enumerate(values, first)])
 
 
-def _encode(value: object, named: list[tuple[object, str]]) -> tuple[bytes, int]:
+def _encode(
+    value: object, named: list[tuple[object, str]], files: Attachments | None = None
+) -> tuple[bytes, int]:
     plain = pack_plain(value)
     if plain is not None:
         return plain, MSGPACK
+    hook = pack_hook if files is None else _hook_with(files)
     try:
-        payload, rich = pack_rich(value, pack_hook)
+        payload, rich = pack_rich(value, hook)
     except OverflowError as error:
         raise CodecError(str(error)) from None
     except Exception as error:  # a user's property may raise anything
-        path, why = _explain(named, error)
+        if files is not None:
+            files.close()
+            if error is files.failed:
+                raise
+        path, why = _explain(named, error, hook)
+        if files is not None:
+            files.close()
         if len(path) > _PATH_MAX:
             path = f"{path[: _PATH_MAX // 2]}...{path[-_PATH_MAX // 2 :]}"
         raise CodecError(f"{path}: {why}", path) from None
     return payload, RICH if rich else MSGPACK
 
 
-def _explain(named: list[tuple[object, str]], error: Exception) -> tuple[str, str]:
+def _hook_with(files: Attachments) -> Callable[[Any], tuple[int | None, Any]]:
+    def hook(value: Any) -> tuple[int | None, Any]:
+        return files.pack(value) or pack_hook(value)
+
+    return hook
+
+
+def _explain(
+    named: list[tuple[object, str]],
+    error: Exception,
+    hook: Callable[[Any], tuple[int | None, Any]],
+) -> tuple[str, str]:
     """Where the value is that cannot go, and why: walks to the first that fails."""
     todo: list[Iterator[tuple[object, str]]] = [iter(named)]
     inside: list[int] = []  # ids of the containers around
@@ -98,7 +122,7 @@ def _explain(named: list[tuple[object, str]], error: Exception) -> tuple[str, st
         if id(value) in inside:
             return path, "it contains itself"
         try:
-            children = _children(value, path)
+            children = _children(value, path, hook)
         except Unfit as unfit:
             return path, str(unfit)
         except Exception as raised:  # a user's property
@@ -112,7 +136,9 @@ def _explain(named: list[tuple[object, str]], error: Exception) -> tuple[str, st
     return named[0][1] if named else "value", f"it cannot be carried: {error}"
 
 
-def _children(value: Any, path: str) -> Iterator[tuple[object, str]] | None:
+def _children(
+    value: Any, path: str, hook: Callable[[Any], tuple[int | None, Any]]
+) -> Iterator[tuple[object, str]] | None:
     """What is inside a value; None for a scalar. Raises Unfit."""
     kind = type(value)
     if kind in _SCALARS:
@@ -125,9 +151,9 @@ def _children(value: Any, path: str) -> Iterator[tuple[object, str]] | None:
         return ((item, f"{path}{{{_short(item)}}}") for item in value)
     if kind is int or kind is str:
         if pack_plain(value) is None:
-            pack_hook(value)
+            hook(value)
         return None
-    code, replaced = pack_hook(value)
+    code, replaced = hook(value)
     if code is not None:
         return None
     if type(replaced) is dict and not isinstance(value, dict):
@@ -219,10 +245,12 @@ def decode_failure(payload: bytes) -> tuple[int, str, list[Node]]:
     return kind, path, nodes
 
 
-def decode_trusted(payload: bytes, codec: int) -> object:
+def decode_trusted(
+    payload: bytes, codec: int, hook: Callable[[int, bytes], object] = restore
+) -> object:
     """The value in the host's bytes, in a worker."""
     try:
-        return unpack(payload, restore if codec == RICH else None)
+        return unpack(payload, hook if codec == RICH else None)
     except MemoryError:
         raise
     except Exception as error:

@@ -12,6 +12,7 @@ from pyproc.resilience import identity_of, is_failure
 
 if TYPE_CHECKING:
     from pyproc.calls import Calls
+    from pyproc.files import Attachments
 
 
 class Future(concurrent.futures.Future[Any]):
@@ -26,7 +27,11 @@ class Future(concurrent.futures.Future[Any]):
     _id = 0
 
     def __init__(
-        self, calls: Calls, function: str, encoded: tuple[bytes, int, tuple[str, ...]]
+        self,
+        calls: Calls,
+        function: str,
+        encoded: tuple[bytes, int, tuple[str, ...]],
+        files: Attachments,
     ) -> None:
         super().__init__()
         #: Keeps the pool open while somebody holds a future of it.
@@ -35,6 +40,8 @@ class Future(concurrent.futures.Future[Any]):
         self._attempt = 1
         #: Payload, codec and keywords, until the call has ended.
         self.encoded = encoded
+        #: What goes with it, until it is sent or will not be tried again.
+        self.files = files
 
     def identity(self) -> bytes:
         """What makes the request the same as another one."""
@@ -46,6 +53,7 @@ class Future(concurrent.futures.Future[Any]):
 
     def refuse(self, error: BaseException) -> None:
         """The call is not made at all."""
+        self.files.close()
         self.set_running_or_notify_cancel()
         self.set_exception(error)
 
@@ -56,6 +64,7 @@ class Future(concurrent.futures.Future[Any]):
         if self._leave_pause():
             super().cancel()
             self.set_running_or_notify_cancel()
+            self.files.close()
             return True
         self._cancelling = True  # the end may come on its thread before the next line is done
         if self._calls._core.cancel(self._id, False) == 0:
@@ -93,6 +102,7 @@ class Future(concurrent.futures.Future[Any]):
         elif exception is not None and not self.cancelled() and self._goes_on(exception):
             return
         self.encoded = (b"", 0, ())
+        self.files.close()
         if not self.set_running_or_notify_cancel():
             return
         if exception is None:

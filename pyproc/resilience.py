@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from pyproc import errors
 from pyproc.codec import encode_arguments
+from pyproc.files import Described
 
 if TYPE_CHECKING:
     from pyproc.events import Events
@@ -128,8 +129,8 @@ def identity_of(payload: bytes, keywords: tuple[str, ...]) -> bytes:
 def identity(args: tuple[object, ...], kwargs: dict[str, object]) -> bytes:
     """The same, of arguments; of such as cannot be sent nothing."""
     try:
-        payload, _, keywords = encode_arguments(args, kwargs)
-    except errors.Error:
+        payload, _, keywords = encode_arguments(args, kwargs, Described())
+    except (errors.Error, OSError):
         return b""
     return identity_of(payload, keywords)
 

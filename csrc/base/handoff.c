@@ -20,8 +20,10 @@ union control_room {
     char bytes[CMSG_SPACE(sizeof(int) * PP_HANDOFF_MAX)];
 };
 
-int pp_handoff_send(int fd, const void *bytes, size_t n, const int *fds, size_t n_fds, int flags)
+ssize_t pp_handoff_send_some(int fd, const void *bytes, size_t n, const int *fds, size_t n_fds,
+                             int flags)
 {
+    ssize_t sent;
     union control_room room;
     struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = n};
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -39,7 +41,15 @@ int pp_handoff_send(int fd, const void *bytes, size_t n, const int *fds, size_t 
         cmsg->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
         memcpy(CMSG_DATA(cmsg), fds, sizeof(int) * n_fds);
     }
-    return sendmsg(fd, &msg, MSG_NOSIGNAL | flags) < 0 ? -errno : 0;
+    sent = sendmsg(fd, &msg, MSG_NOSIGNAL | flags);
+    return sent < 0 ? -errno : sent;
+}
+
+int pp_handoff_send(int fd, const void *bytes, size_t n, const int *fds, size_t n_fds, int flags)
+{
+    ssize_t sent = pp_handoff_send_some(fd, bytes, n, fds, n_fds, flags);
+
+    return sent < 0 ? (int)sent : 0;
 }
 
 /* Collects every descriptor of the message; answers how many there were. */
@@ -86,6 +96,38 @@ ssize_t pp_handoff_receive(int fd, void *bytes, size_t n, int *fds, size_t max_f
     if (n_got > 0)
         memcpy(fds, got, n_got * sizeof(int));
     *n_fdsp = n_got;
+    return size;
+}
+
+ssize_t pp_handoff_receive_some(int fd, void *bytes, size_t n, int *fds, size_t max_fds,
+                                size_t *n_fdsp, bool *lostp, int flags)
+{
+    union control_room room;
+    int got[sizeof(room) / sizeof(int)];
+    struct iovec iov = {.iov_base = bytes, .iov_len = n};
+    struct msghdr msg = {
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = room.bytes,
+        .msg_controllen = sizeof(room.bytes),
+    };
+    size_t n_got;
+    ssize_t size = recvmsg(fd, &msg, flags | MSG_CMSG_CLOEXEC);
+
+    if (size < 0)
+        return -errno;
+    if (msg.msg_controllen == 0 && (msg.msg_flags & MSG_CTRUNC) == 0)
+        return size; /* the usual case */
+    n_got = collect_fds(&msg, got);
+    if (n_got > max_fds - *n_fdsp || (msg.msg_flags & MSG_CTRUNC) != 0) {
+        for (size_t i = 0; i < n_got; i++)
+            (void)pp_close(got[i]);
+        *lostp = true;
+        return size;
+    }
+    if (n_got > 0)
+        memcpy(fds + *n_fdsp, got, n_got * sizeof(int));
+    *n_fdsp += n_got;
     return size;
 }
 

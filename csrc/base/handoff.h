@@ -7,6 +7,7 @@
 #ifndef PP_BASE_HANDOFF_H
 #define PP_BASE_HANDOFF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -22,6 +23,18 @@ int pp_handoff_send(int fd, const void *bytes, size_t n, const int *fds, size_t 
  * Answers the size, 0 at the peer's end, or a negative errno. */
 ssize_t pp_handoff_receive(int fd, void *bytes, size_t n, int *fds, size_t max_fds, size_t *n_fdsp,
                            int flags);
+
+/* The same two for a stream, where a message may go and come in parts. Sends the descriptors with
+ * the first byte; answers the number of bytes sent (> 0), the descriptors then gone with them, or a
+ * negative errno. */
+ssize_t pp_handoff_send_some(int fd, const void *bytes, size_t n, const int *fds, size_t n_fds,
+                             int flags);
+/* Appends what came to `fds`, which hold *n_fdsp of at most `max_fds`. When there are more, or this
+ * process may have no more, those that came with these bytes are closed and *lostp becomes
+ * true: the bytes are good all the same. Answers their number, 0 at the peer's end, or a
+ * negative errno. */
+ssize_t pp_handoff_receive_some(int fd, void *bytes, size_t n, int *fds, size_t max_fds,
+                                size_t *n_fdsp, bool *lostp, int flags);
 
 /* Moves a descriptor that got the number 0, 1 or 2 (a host may have those closed) out of
  * the way of everybody's printf. Takes `fd`; answers the descriptor to use, close-on-

@@ -67,6 +67,7 @@ enum { PP_KEYWORDS_FEW = 8 };
 /* A request, its bytes borrowed from the arguments. */
 struct pp_request_memory {
     struct pyproc_bytes few[PP_KEYWORDS_FEW];
+    int attached[PYPROC_ATTACHMENTS_MAX];
     struct pyproc_bytes *many; /* owned, when there are more keywords than that */
 };
 

@@ -64,11 +64,33 @@ static int convert_bytes(PyObject *value, struct pyproc_bytes *bytesp)
     return 0;
 }
 
-/* Options that few calls have. 0, or -1 with an exception. */
-static int convert_rare(PyObject *dict, struct pyproc_request *request)
+/* A tuple of descriptors. */
+static int convert_attachments(PyObject *tuple, struct pyproc_request *request,
+                               struct pp_request_memory *memory)
 {
-    PyObject *value = PyDict_GetItemString(dict, "priority"); /* borrowed */
+    Py_ssize_t n = PyTuple_Size(tuple);
 
+    if (n < 0)
+        return -1;
+    request->n_attachments = (size_t)n;
+    request->attachments = memory->attached;
+    for (Py_ssize_t i = 0; i < n && i < PYPROC_ATTACHMENTS_MAX; i++) {
+        memory->attached[i] = (int)PyLong_AsLong(PyTuple_GetItem(tuple, i));
+        if (memory->attached[i] == -1 && PyErr_Occurred())
+            return -1;
+    }
+    return 0;
+}
+
+/* Options that few calls have. 0, or -1 with an exception. */
+static int convert_rare(PyObject *dict, struct pyproc_request *request,
+                        struct pp_request_memory *memory)
+{
+    PyObject *value = PyDict_GetItemString(dict, "attachments"); /* borrowed */
+
+    if (value && convert_attachments(value, request, memory) < 0)
+        return -1;
+    value = PyDict_GetItemString(dict, "priority");
     if (value) {
         request->priority = (int)PyLong_AsLong(value);
         if (PyErr_Occurred())
@@ -89,13 +111,14 @@ static int convert_rare(PyObject *dict, struct pyproc_request *request)
 }
 
 /* Both timeouts and the dict of the other options, or None, stand side by side. */
-static int convert_options(PyObject *const *args, struct pyproc_request *request)
+static int convert_options(PyObject *const *args, struct pyproc_request *request,
+                           struct pp_request_memory *memory)
 {
     if (args[0] != Py_False && pp_span(args[0], &request->run_timeout) < 0)
         return -1;
     if (args[1] != Py_False && pp_span(args[1], &request->queue_timeout) < 0)
         return -1;
-    return args[2] != Py_None ? convert_rare(args[2], request) : 0;
+    return args[2] != Py_None ? convert_rare(args[2], request, memory) : 0;
 }
 
 /* function: str, payload: bytes, codec: int, keywords: tuple, run_timeout, queue_timeout
@@ -117,7 +140,7 @@ int pp_convert_request(PyObject *const *args, struct pyproc_request *request,
         return -1;
     if (convert_keywords(args[3], request, memory) < 0)
         return -1;
-    return convert_options(args + 4, request);
+    return convert_options(args + 4, request, memory);
 }
 
 int pp_count_is(Py_ssize_t n_args, Py_ssize_t wanted, PyObject *names, const char *function)
@@ -216,7 +239,7 @@ static int convert_values(PyObject *const *args, struct pp_buffer *out,
         PyErr_SetString(PyExc_TypeError, "call_values takes a tuple and a dict of values");
         return -1;
     }
-    if (pp_utf8(args[0], &request->function) < 0 || convert_options(args + 3, request) < 0)
+    if (pp_utf8(args[0], &request->function) < 0 || convert_options(args + 3, request, memory) < 0)
         return -1;
     r = pack_values(args[1], args[2], out);
     if (r == 0)

@@ -8,6 +8,7 @@
 #include "binding/worker_type.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 
 #include <errno.h>
 #include <string.h>
@@ -360,6 +361,42 @@ static void leave_context(struct pp_worker_object *self)
     Py_XDECREF(done_);
 }
 
+/* The descriptors that came with the call go to Python, which makes files of them. 0, or -1 with an
+ * exception. */
+static int enter_files(struct pp_worker_object *self, const struct pp_message_call *call)
+{
+    int fds[PP_ATTACHMENTS_MAX];
+    PyObject *numbers, *done_;
+    int r = pp_worker_take_attached(self->worker, call, fds);
+
+    if (r < 0) {
+        errno = -r;
+        (void)PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    numbers = PyTuple_New((Py_ssize_t)call->attachments);
+    for (uint32_t i = 0; numbers && i < call->attachments; i++)
+        (void)PyTuple_SetItem(numbers, (Py_ssize_t)i, PyLong_FromLong(fds[i]));
+    done_ = numbers ? PyObject_CallMethod(self->handlers, "enter_files", "(O)", numbers) : NULL;
+    if (!numbers)
+        for (uint32_t i = 0; i < call->attachments; i++)
+            (void)pp_close(fds[i]);
+    Py_XDECREF(numbers);
+    Py_XDECREF(done_);
+    return done_ ? 0 : -1;
+}
+
+/* Closes them. What cannot be written at the last moment is a failure of the call. */
+static void leave_files(struct pp_worker_object *self, struct pp_message *answer)
+{
+    PyObject *done_ = PyObject_CallMethod(self->handlers, "leave_files", NULL);
+
+    if (!done_ && answer->kind == PP_MESSAGE_RESULT)
+        pp_worker_answer_failure(self, answer);
+    PyErr_Clear();
+    Py_XDECREF(done_);
+}
+
 static int run_call(struct pp_worker_object *self, const struct pp_message_call *call,
                     struct pp_message *answer)
 {
@@ -376,23 +413,39 @@ static int run_call(struct pp_worker_object *self, const struct pp_message_call 
     return r;
 }
 
+static int run_in_context(struct pp_worker_object *self, const struct pp_message_call *call,
+                          struct pp_message *answer)
+{
+    bool baggage = call->baggage.size > 0;
+    int r;
+
+    if (baggage && enter_context(self, &call->baggage) < 0) {
+        pp_worker_answer_failure(self, answer);
+        return 0;
+    }
+    r = run_call(self, call, answer);
+    if (baggage)
+        leave_context(self);
+    return r;
+}
+
 static int run(void *token, const struct pp_message_call *call, struct pp_message *answer)
 {
     struct pp_worker_object *self = token;
+    bool attachments = call->attachments > 0;
     int r;
 
     self->call = call->id;
     self->deadline = PP_NEVER;
     if (call->remaining_us)
         self->deadline = pp_after(pp_now(), (int64_t)(call->remaining_us * 1000));
-    if (find_function(self, &call->function) < 0 ||
-        (call->baggage.size && enter_context(self, &call->baggage) < 0)) {
+    if (find_function(self, &call->function) < 0 || (attachments && enter_files(self, call) < 0)) {
         pp_worker_answer_failure(self, answer);
         return 0;
     }
-    r = run_call(self, call, answer);
-    if (call->baggage.size)
-        leave_context(self);
+    r = run_in_context(self, call, answer);
+    if (attachments)
+        leave_files(self, answer);
     return r;
 }
 

@@ -73,11 +73,26 @@ int pp_channel_put(struct pp_channel *channel, const struct pp_message *message)
     return r;
 }
 
+/* Descriptors go with the first bytes that do: a worker has them when it has the frame. */
+static ssize_t send_some(struct pp_channel *channel)
+{
+    const uint8_t *bytes = pp_buffer_bytes(&channel->out);
+    size_t size = pp_buffer_size(&channel->out);
+    ssize_t n;
+
+    if (channel->n_attached == 0)
+        return pp_socket_send(channel->fd, bytes, size, MSG_DONTWAIT);
+    n = pp_socket_send_attached(channel->fd, bytes, size, channel->attached, channel->n_attached,
+                                MSG_DONTWAIT);
+    if (n > 0)
+        pp_channel_detach(channel);
+    return n;
+}
+
 int pp_channel_flush(struct pp_channel *channel)
 {
     while (pp_buffer_size(&channel->out) > 0) {
-        ssize_t n = pp_socket_send(channel->fd, pp_buffer_bytes(&channel->out),
-                                   pp_buffer_size(&channel->out), MSG_DONTWAIT);
+        ssize_t n = send_some(channel);
 
         if (n == -EAGAIN)
             return PP_CHANNEL_MORE;

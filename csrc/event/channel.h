@@ -21,7 +21,9 @@ struct pp_channel {
     size_t limit;                   /* bytes of a body, either way */
     struct pp_frame_reader *reader; /* owned */
     struct pp_buffer out;           /* frames not yet sent */
-    struct pp_arena arena;          /* parts of the message read last */
+    const int *attached;            /* descriptors that go with the next byte; lent, see put */
+    size_t n_attached;
+    struct pp_arena arena; /* parts of the message read last */
 };
 
 enum {
@@ -39,6 +41,18 @@ void pp_channel_shutdown(struct pp_channel *channel);
 
 /* Appends a frame; nothing is sent yet. 0, -EMSGSIZE, -ENOMEM. */
 int pp_channel_put(struct pp_channel *channel, const struct pp_message *message);
+/* Right after the put of a call on a channel that has nothing else to send: its descriptors, lent
+ * until they are sent, or until pp_channel_detach. */
+static inline void pp_channel_attach(struct pp_channel *channel, const int *fds, size_t n)
+{
+    channel->attached = fds;
+    channel->n_attached = n;
+}
+/* The call is over: what was not sent is not lent any more. */
+static inline void pp_channel_detach(struct pp_channel *channel)
+{
+    pp_channel_attach(channel, NULL, 0);
+}
 
 /* Loop: sends what the socket takes: 0 all gone, MORE, END, or negative. */
 int pp_channel_flush(struct pp_channel *channel);

@@ -216,6 +216,8 @@ PYPROC_API void pyproc_pool_free(struct pyproc_pool *pool);
 /* In a forked child, once: closes the copies of the pool's descriptors. */
 PYPROC_API void pyproc_pool_after_fork(struct pyproc_pool *pool);
 
+enum { PYPROC_ATTACHMENTS_MAX = 16 };
+
 enum { PYPROC_PRIORITY_MIN = -100, PYPROC_PRIORITY_MAX = 100 };
 
 struct pyproc_request {
@@ -225,15 +227,19 @@ struct pyproc_request {
     size_t n_keywords;
     uint32_t items;              /* not 0: a chunk of that many single-argument calls */
     struct pyproc_bytes baggage; /* what travels beside the arguments; may be empty */
-    int64_t run_timeout;         /* ns; 0: the pool's */
-    uint64_t memory_limit;       /* bytes; 0: the pool's */
-    int64_t cpu_limit;           /* ns; 0: the pool's */
-    uint64_t output_limit;       /* bytes; 0: the pool's */
-    uint64_t result_limit;       /* bytes, less than the pool's; 0: the pool's */
-    int64_t queue_timeout;       /* ns; 0: the pool's */
-    int64_t deadline;  /* CLOCK_MONOTONIC, ns: for waiting and running together; 0: none */
-    int wait_for_room; /* submit: 0 answers QUEUE_FULL at once */
-    int priority;      /* PYPROC_PRIORITY_MIN to _MAX, others count as the nearest; higher
+    /* Descriptors that the function gets, none for a chunk. pyproc_call borrows them,
+     * pyproc_submit takes them when it answers 0. */
+    const int *attachments;
+    size_t n_attachments;
+    int64_t run_timeout;   /* ns; 0: the pool's */
+    uint64_t memory_limit; /* bytes; 0: the pool's */
+    int64_t cpu_limit;     /* ns; 0: the pool's */
+    uint64_t output_limit; /* bytes; 0: the pool's */
+    uint64_t result_limit; /* bytes, less than the pool's; 0: the pool's */
+    int64_t queue_timeout; /* ns; 0: the pool's */
+    int64_t deadline;      /* CLOCK_MONOTONIC, ns: for waiting and running together; 0: none */
+    int wait_for_room;     /* submit: 0 answers QUEUE_FULL at once */
+    int priority;          /* PYPROC_PRIORITY_MIN to _MAX, others count as the nearest; higher
                             * is first. One priority is worth pyproc_config.priority_step of
                             * waiting, so nothing waits for ever. */
 };

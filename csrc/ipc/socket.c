@@ -46,6 +46,18 @@ ssize_t pp_socket_receive(int fd, void *bytes, size_t n, int flags)
     return message.msg_flags & MSG_CTRUNC ? -EBADMSG : got;
 }
 
+ssize_t pp_socket_send_attached(int fd, const void *bytes, size_t n, const int *fds, size_t n_fds,
+                                int flags)
+{
+    return pp_handoff_send_some(fd, bytes, n, fds, n_fds, flags);
+}
+
+ssize_t pp_socket_receive_attached(int fd, void *bytes, size_t n, int *fds, size_t max_fds,
+                                   size_t *n_fdsp, bool *lostp, int flags)
+{
+    return pp_handoff_receive_some(fd, bytes, n, fds, max_fds, n_fdsp, lostp, flags);
+}
+
 int pp_socket_send_fds(int fd, const void *bytes, size_t n, const int *fds, size_t n_fds)
 {
     return pp_handoff_send(fd, bytes, n, fds, n_fds, 0);

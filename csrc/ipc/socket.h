@@ -6,6 +6,7 @@
 #ifndef PP_IPC_SOCKET_H
 #define PP_IPC_SOCKET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -21,6 +22,12 @@ ssize_t pp_socket_send(int fd, const void *bytes, size_t n, int flags);
  * control buffer is offered: descriptors that a peer sends are closed by the
  * kernel (unix(7)), and the answer is -EBADMSG. */
 ssize_t pp_socket_receive(int fd, void *bytes, size_t n, int flags);
+
+/* The same two with descriptors, see base/handoff.h's *_some. */
+ssize_t pp_socket_send_attached(int fd, const void *bytes, size_t n, const int *fds, size_t n_fds,
+                                int flags);
+ssize_t pp_socket_receive_attached(int fd, void *bytes, size_t n, int *fds, size_t max_fds,
+                                   size_t *n_fdsp, bool *lostp, int flags);
 
 /* One datagram with descriptors, for the keeper's socket. 0 or a negative errno. */
 int pp_socket_send_fds(int fd, const void *bytes, size_t n, const int *fds, size_t n_fds);

@@ -2,6 +2,7 @@
 #include "pool/pool.h"
 
 #include "base/error.h"
+#include "base/fd.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -56,6 +57,19 @@ static void copy_request(struct pp_call *call, const struct pyproc_request *requ
     call->message.n_keywords = request->n_keywords;
     call->message.codec = (enum pp_codec)request->codec;
     call->message.items = request->items;
+    call->message.attachments = (uint32_t)request->n_attachments;
+    if (request->n_attachments)
+        memcpy(call->attached, request->attachments, request->n_attachments * sizeof(int));
+}
+
+bool pp_call_attaches(const struct pyproc_request *request, struct pyproc_reply *reply)
+{
+    _Static_assert((int)PYPROC_ATTACHMENTS_MAX == (int)PP_ATTACHMENTS_MAX, "host and wire agree");
+    if (request->n_attachments <= (request->items ? 0 : PYPROC_ATTACHMENTS_MAX))
+        return true;
+    pp_reply_end(reply, PYPROC_END_TOO_LARGE,
+                 "a call carries at most 16 descriptors, and a chunk of a map none");
+    return false;
 }
 
 /* How much of a function's name its errors show. */
@@ -136,6 +150,8 @@ void pp_call_free(struct pp_call *call)
     pyproc_item_free(call->item);
     pyproc_queue_unref(call->queue);
     pp_buffer_deinit(&call->parts);
+    for (uint32_t i = 0; i < call->message.attachments; i++)
+        (void)pp_close(call->attached[i]);
     free(call);
 }
 
@@ -268,12 +284,20 @@ void pp_count_end(struct pyproc_pool *pool, enum pyproc_end end)
     }
 }
 
+/* Its descriptors are not to be sent any more, if they have not been. */
+static void detach(const struct pp_call *call)
+{
+    if (call->slot && call->slot->worker.channel.attached == call->attached)
+        pp_channel_detach(&call->slot->worker.channel);
+}
+
 void pp_call_end(struct pyproc_pool *pool, struct pp_call *call, struct pp_done *done)
 {
     struct pyproc_reply *reply = &call->item->reply;
 
     if (call->state == PP_CALL_WAITING)
         pp_pool_unwait(pool, &call->want);
+    detach(call);
     pp_list_remove(&call->offered);
     pp_call_expires_not(pool, call);
     forget(pool, call);

@@ -67,6 +67,10 @@ static void fill(struct pyproc_pool *pool, struct pp_slot *slot, size_t most, st
         /* One that may not wait for ever must not wait where nobody looks at the clock. */
         if (slot->n_inflight > 0 && call->queue_deadline != PP_NEVER)
             return;
+        /* Descriptors go to a worker that has nothing else: then they are its first bytes, and
+         * no worker holds more of them than one call may bring. */
+        if (slot->n_inflight > 0 && call->message.attachments > 0)
+            return;
         bytes += call->size;
         room -= pp_call_tasks(call) < room ? pp_call_tasks(call) : room;
         offer(pool, slot, call);
@@ -167,6 +171,8 @@ static void send_call(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_
      * a call that the host waits for: end the worker, and the call with it. */
     if (pp_channel_put(&slot->worker.channel, &message) < 0)
         (void)pp_worker_doom(&slot->worker, "memory");
+    else if (message.call.attachments > 0)
+        pp_channel_attach(&slot->worker.channel, call->attached, message.call.attachments);
 }
 
 /* A call becomes the running one of its worker. */
@@ -217,6 +223,8 @@ void pp_requeue(struct pyproc_pool *pool, struct pp_call *call, struct pp_done *
 {
     pp_list_remove(&call->offered);
     call->slot->n_inflight--;
+    if (call->message.attachments > 0)
+        pp_channel_detach(&call->slot->worker.channel);
     call->slot = NULL;
     if (call->cancelled) {
         pp_reply_end(&call->item->reply, PYPROC_END_TASK_KILLED,

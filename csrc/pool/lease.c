@@ -249,6 +249,7 @@ static int put_call(struct pp_slot *slot, const struct pyproc_request *request, 
             .n_keywords = request->n_keywords,
             .items = request->items,
             .baggage = {request->baggage.data, request->baggage.size},
+            .attachments = (uint32_t)request->n_attachments,
         }};
 
     if (deadline != PP_NEVER) {
@@ -258,6 +259,7 @@ static int put_call(struct pp_slot *slot, const struct pyproc_request *request, 
     }
     atomic_store_explicit(&worker->control->deadline, deadline, memory_order_relaxed);
     atomic_store_explicit(&worker->control->call_id, id, memory_order_release);
+    pp_channel_attach(&worker->channel, request->attachments, request->n_attachments);
     return pp_channel_put(&worker->channel, &message);
 }
 
@@ -335,6 +337,7 @@ static bool attempt(struct pyproc_pool *pool, const struct pyproc_request *reque
     }
     pp_count(&pool->metrics.calls_admitted);
     exchange(pool, slot, request, wait, reply);
+    pp_channel_detach(&slot->worker.channel);
     again = !last && untouched(slot, reply);
     if (reply->end == PYPROC_END_FAILURE)
         (void)pp_worker_heard(&slot->worker, pp_after(pp_now(), HEAR_NS));
@@ -359,6 +362,8 @@ PYPROC_API int pyproc_call(struct pyproc_pool *pool, const struct pyproc_request
         pp_reply_end(reply, PYPROC_END_CLOSED, "the pool belongs to the process that forked");
         return (int)reply->end;
     }
+    if (!pp_call_attaches(request, reply))
+        return (int)reply->end;
     inside++;
     for (int tries = PP_REQUEUE_MAX; !attempt(pool, request, wait, reply, tries == 0);)
         tries--;

@@ -131,13 +131,14 @@ struct pp_call {
     uint64_t result_limit;  /* 0: the pool's */
     int64_t deadline;       /* PP_NEVER: none; for waiting and running together */
     unsigned requeued;
-    bool cancelled;                 /* lock: end it, however */
-    struct pyproc_queue *queue;     /* a reference */
-    struct pyproc_item *item;       /* owned; where its end is written */
-    struct pp_message_call message; /* points into `bytes` */
-    uint32_t part_count;            /* items of a chunk that came as parts */
-    struct pp_buffer parts;         /* their bytes */
-    size_t size;                    /* bytes charged to the queue */
+    bool cancelled;                       /* lock: end it, however */
+    struct pyproc_queue *queue;           /* a reference */
+    struct pyproc_item *item;             /* owned; where its end is written */
+    struct pp_message_call message;       /* points into `bytes` */
+    int attached[PYPROC_ATTACHMENTS_MAX]; /* message.attachments descriptors; owned */
+    uint32_t part_count;                  /* items of a chunk that came as parts */
+    struct pp_buffer parts;               /* their bytes */
+    size_t size;                          /* bytes charged to the queue */
     uint8_t bytes[];
 };
 
@@ -286,6 +287,9 @@ void pp_recall_all(struct pyproc_pool *pool, struct pp_done *done);
 void pp_requeue(struct pyproc_pool *pool, struct pp_call *call, struct pp_done *done);
 /* One turn of the loop: everything that is due. Lock not held. */
 void pp_pool_turn(struct pyproc_pool *pool);
+
+/* No lock: whether the request's descriptors are in order; else the reply is filled. */
+bool pp_call_attaches(const struct pyproc_request *request, struct pyproc_reply *reply);
 
 /* How many tasks a call is: an item of a chunk is one. */
 static inline uint32_t pp_call_tasks(const struct pp_call *call)

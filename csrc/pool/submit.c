@@ -99,6 +99,8 @@ PYPROC_API int pyproc_submit(struct pyproc_pool *pool, const struct pyproc_reque
         pp_reply_end(reply, PYPROC_END_TOO_LARGE, "the arguments are larger than max_frame");
         return (int)reply->end;
     }
+    if (!pp_call_attaches(request, reply))
+        return (int)reply->end;
     if (pp_call_new(pool, request, queue, token, &call) < 0) {
         pp_reply_end(reply, PYPROC_END_TOO_LARGE, text_for(PYPROC_END_TOO_LARGE));
         return (int)reply->end;
@@ -120,6 +122,7 @@ PYPROC_API int pyproc_submit(struct pyproc_pool *pool, const struct pyproc_reque
     (void)pthread_mutex_unlock(&pool->lock);
     if (end != PYPROC_END_VALUE) {
         pp_count(&pool->metrics.calls_rejected);
+        call->message.attachments = 0; /* they stay the caller's */
         pp_call_free(call);
         pp_reply_end(reply, end, text_for(end));
         return (int)end;

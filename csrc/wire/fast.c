@@ -25,6 +25,7 @@ enum {
     CALL_REMAINING = 0x30,
     CALL_ITEMS = 0x38,
     CALL_BAGGAGE = 0x42,
+    CALL_ATTACHMENTS = 0x48,
 
     RESULT_PAYLOAD = 0x12,
     RESULT_CODEC = 0x18,
@@ -109,6 +110,7 @@ static bool read_call(struct pp_arena *arena, struct pp_cursor in, struct pp_mes
 {
     uint64_t codec;
     uint64_t items;
+    uint64_t attachments;
 
     if (!take_id(&in, &call->id) || !take_text(&in, CALL_FUNCTION, &call->function) ||
         !take_payload(&in, CALL_PAYLOAD, &call->payload) ||
@@ -116,8 +118,10 @@ static bool read_call(struct pp_arena *arena, struct pp_cursor in, struct pp_mes
         !take_keywords(arena, &in, call) ||
         !take_number(&in, CALL_REMAINING, UINT64_MAX, &call->remaining_us) ||
         !take_number(&in, CALL_ITEMS, UINT32_MAX, &items) ||
-        !take_payload(&in, CALL_BAGGAGE, &call->baggage))
+        !take_payload(&in, CALL_BAGGAGE, &call->baggage) ||
+        !take_number(&in, CALL_ATTACHMENTS, UINT32_MAX, &attachments))
         return false;
+    call->attachments = (uint32_t)attachments;
     call->codec = (enum pp_codec)codec;
     call->items = (uint32_t)items;
     return in.at == in.end;
@@ -240,7 +244,8 @@ static size_t call_size(const struct pp_message_call *call)
 {
     size_t size = 9 + bytes_size(call->function.size) + bytes_size(call->payload.size) +
                   number_size(call->codec) + number_size(call->remaining_us) +
-                  number_size(call->items) + bytes_size(call->baggage.size);
+                  number_size(call->items) + bytes_size(call->baggage.size) +
+                  number_size(call->attachments);
 
     for (size_t i = 0; i < call->n_keywords; i++)
         size += item_size(call->keywords[i].size);
@@ -260,7 +265,7 @@ static int write_call(struct pp_buffer *out, size_t limit, const struct pp_messa
     uint8_t *at;
     int r;
 
-    if (!call_text_valid(call) || call->n_keywords > PP_MESSAGE_FIELDS_MAX - 8)
+    if (!call_text_valid(call) || call->n_keywords > PP_MESSAGE_FIELDS_MAX - 9)
         return refuse_names();
     r = open_envelope(out, limit, message, size, &at);
     if (r != 0)
@@ -273,7 +278,8 @@ static int write_call(struct pp_buffer *out, size_t limit, const struct pp_messa
         at = put_item(at, CALL_KEYWORDS, call->keywords[i]);
     at = put_number(at, CALL_REMAINING, call->remaining_us);
     at = put_number(at, CALL_ITEMS, call->items);
-    (void)put_bytes(at, CALL_BAGGAGE, call->baggage);
+    at = put_bytes(at, CALL_BAGGAGE, call->baggage);
+    (void)put_number(at, CALL_ATTACHMENTS, call->attachments);
     pp_buffer_commit(out, PP_FRAME_HEADER + item_size(size));
     return 0;
 }

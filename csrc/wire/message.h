@@ -25,6 +25,8 @@ enum {
 enum { PP_MESSAGE_FIELDS_MAX = 65536 };
 /* Most nodes in a failure. */
 enum { PP_FAILURE_NODES_MAX = 256 };
+/* Descriptors of one call; base/handoff.h has room for as many. */
+enum { PP_ATTACHMENTS_MAX = 16 };
 
 /* An arena with this limit holds whatever one body of at most `n` bytes becomes, or
  * one message that is written into `n` bytes: its strings and payload once, and the
@@ -117,6 +119,7 @@ struct pp_message_call {
     uint64_t remaining_us; /* 0: no deadline */
     uint32_t items;        /* not 0: a chunk */
     struct pp_bytes baggage;
+    uint32_t attachments; /* descriptors that travel with the frame */
 };
 
 struct pp_message_result {

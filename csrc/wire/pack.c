@@ -165,6 +165,7 @@ static void fill_call(struct maker *maker, const struct pp_message_call *in, Pyp
     out->remaining_us = in->remaining_us;
     out->items = in->items;
     out->baggage = binary(in->baggage);
+    out->attachments = in->attachments;
 }
 
 static void fill_result(const struct pp_message_result *in, Pyproc__V1__Result *out)

@@ -27,6 +27,8 @@ static int call_rules(const struct pp_message_call *call)
     /* No codec makes a value of less than a byte. */
     if (call->items > call->payload.size)
         return pp_message_bad("call: more items than bytes");
+    if (call->attachments > PP_ATTACHMENTS_MAX)
+        return pp_message_bad("call: too many attachments");
     return 0;
 }
 

@@ -160,6 +160,7 @@ static struct pp_message_call from_call(struct lender *lender, const Pyproc__V1_
         .remaining_us = in->remaining_us,
         .items = in->items,
         .baggage = bytes(in->baggage),
+        .attachments = in->attachments,
     };
 }
 

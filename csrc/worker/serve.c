@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/handoff.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -86,6 +87,14 @@ static int acquire(struct pp_worker *worker, const int *fds)
     return r == 0 ? pp_frame_reader_new(PP_FRAME_LIMIT, &worker->reader) : r;
 }
 
+static void close_attached(struct pp_worker *worker)
+{
+    for (size_t i = 0; i < worker->n_attached; i++)
+        (void)pp_close(worker->attached[i]);
+    worker->n_attached = 0;
+    worker->attached_lost = false;
+}
+
 /* What acquire took. */
 static void release(struct pp_worker *worker)
 {
@@ -98,6 +107,7 @@ static void release(struct pp_worker *worker)
     worker->status = NULL;
     pp_close_at(&worker->call_fd);
     pp_close_at(&worker->crash_fd);
+    close_attached(worker);
 }
 
 int pp_worker_new(struct pp_worker **workerp)
@@ -229,18 +239,42 @@ static void address_answer(struct pp_worker *worker, struct pp_message *answer, 
     }
 }
 
+int pp_worker_take_attached(struct pp_worker *worker, const struct pp_message_call *call,
+                            int fds[PP_ATTACHMENTS_MAX])
+{
+    int r = 0;
+
+    if (worker->attached_lost || worker->n_attached != call->attachments) {
+        r = worker->attached_lost ? -EMFILE : -EPROTO;
+        close_attached(worker);
+        return r;
+    }
+    for (size_t i = 0; i < worker->n_attached; i++) {
+        fds[i] = worker->attached[i] = pp_fd_above_stdio(worker->attached[i]);
+        if (fds[i] < 0)
+            r = fds[i];
+    }
+    if (r < 0)
+        close_attached(worker); /* pp_close takes those that are none */
+    worker->n_attached = 0;
+    return r;
+}
+
 static int serve_call(struct pp_worker *worker, const struct pp_message_call *call)
 {
     struct pp_message answer = {.kind = PP_MESSAGE_RETURNED, .returned = call->id};
     uint64_t id = call->id; /* `call` does not outlive a chunk's first part */
     int r;
 
-    if (is_recalled(worker, id))
+    if (is_recalled(worker, id)) {
+        close_attached(worker);
         return pp_worker_send(worker, &answer);
+    }
     r = worker->calls->run(worker->token, call, &answer);
     pp_worker_leave_if_copy(worker);
     if (r != 0)
         return r;
+    close_attached(worker); /* that nobody took */
     worker->calls->before_answer(worker->token);
     address_answer(worker, &answer, id);
     r = pp_worker_send(worker, &answer);

@@ -64,6 +64,12 @@ int pp_worker_chunk_add(struct pp_worker *worker, const void *bytes, size_t n);
 /* Fills `answer` with what is in the area: RESULT with base and count. */
 int pp_worker_chunk_end(struct pp_worker *worker, struct pp_message *answer);
 
+/* From inside run: the descriptors of the call, close-on-exec and above the standard streams,
+ * which the caller owns from now on. 0; -EMFILE when this process may have no more and they are
+ * lost; -EPROTO when there are not as many as the call says. */
+int pp_worker_take_attached(struct pp_worker *worker, const struct pp_message_call *call,
+                            int fds[PP_ATTACHMENTS_MAX]);
+
 /* Sends a Log on the event channel, never waiting: a full channel drops it and
  * counts. The sequence number is set here and goes with the next answer. */
 int pp_worker_log(struct pp_worker *worker, struct pp_message_log *log);

@@ -31,7 +31,9 @@ static int receive(struct pp_worker *worker, int flags)
 
     if (r < 0)
         return r;
-    n = pp_socket_receive(worker->call_fd, space, room, flags);
+    n = pp_socket_receive_attached(worker->call_fd, space, room, worker->attached,
+                                   PP_ATTACHMENTS_MAX, &worker->n_attached, &worker->attached_lost,
+                                   flags);
     if (n == 0 || is_gone(n))
         return PP_WORKER_END;
     if (n < 0)

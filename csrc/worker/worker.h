@@ -46,7 +46,10 @@ struct pp_worker {
     const struct pp_control_page *control; /* mapped, the host writes it */
     struct pp_status_page *status;         /* mapped, read by the host */
     struct pp_frame_reader *reader;
-    size_t unread;           /* bytes received that no message has used yet */
+    size_t unread;                    /* bytes received that no message has used yet */
+    int attached[PP_ATTACHMENTS_MAX]; /* descriptors that came with the next call; owned */
+    size_t n_attached;
+    bool attached_lost;      /* this process may have no more descriptors */
     struct pp_arena in;      /* the message being served */
     struct pp_arena scratch; /* packing */
     struct pp_buffer out;

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 
 from pyproc import errors
+from pyproc.worker.attached import OrFile, checkable, is_file
 from pyproc.worker.failure import Refusal, type_name_of
 from pyproc.worker.shapes import ANY, ANYTHING, PLAIN, shape_of, table
 
@@ -137,7 +138,7 @@ class Plan:
         """The annotations with their strings resolved. Refusal when one cannot be."""
         if self._hints is None:
             try:
-                self._hints = self._resolve()
+                self._hints = {name: checkable(hint) for name, hint in self._resolve().items()}
             except Exception as error:
                 raise Refusal(
                     errors.KIND_EXCEPTION,
@@ -165,6 +166,12 @@ class Plan:
     def _convert(self, value: Any, hint: Any, path: str) -> Any:
         from pyproc import codec
 
+        if isinstance(hint, OrFile):
+            if is_file(value):
+                return value
+            hint = hint.rest
+        elif is_file(value) and isinstance(hint, type) and isinstance(value, hint):
+            return value
         try:
             return codec.convert(value, hint, path)
         except errors.ValidationError as error:

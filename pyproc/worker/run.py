@@ -28,6 +28,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn, TextIO
 
+    from pyproc.worker.attached import Files
+
 _EXIT_START, _EXIT_PROTOCOL, _EXIT_USAGE = 1, 70, 2
 _SHOWN_MAX = 12
 _NAME_SHOWN = 200
@@ -40,6 +42,7 @@ class Handlers:
     def __init__(self, names: list[str]) -> None:
         self.names = names
         self._context: list[Any] = []  # what the running call's variables were before
+        self._files: Files | None = None  # that came with the running call
 
     def unknown(self, name: str) -> NoReturn:
         """No function has that name."""
@@ -60,7 +63,8 @@ class Handlers:
             if codec == codecs.PICKLE:
                 values = load.unpickle("the arguments", payload)
             else:
-                values = codecs.decode_trusted(payload, codec)
+                hook = {} if self._files is None else {"hook": self._files.restore}
+                values = codecs.decode_trusted(payload, codec, **hook)
         except errors.CodecError as error:
             raise _codec_refusal(error) from None
         if not isinstance(values, list | tuple):
@@ -109,6 +113,18 @@ class Handlers:
 
         tokens, self._context = self._context, []
         carried.leave(tokens)
+
+    def enter_files(self, fds: tuple[int, ...]) -> None:
+        """Takes the descriptors that came with the call."""
+        from pyproc.worker.attached import Files
+
+        self._files = Files(fds)
+
+    def leave_files(self) -> None:
+        """Closes what is left of them."""
+        files, self._files = self._files, None
+        if files is not None:
+            files.close()
 
     def stopped(self) -> NoReturn:
         """A chunk was asked to stop between two items."""

@@ -90,6 +90,7 @@ static const struct bad_body bad_bodies[] = {
     HOST("\x1a\x0e" ID "\x20\1\x2a\1\xc0", "utf-8"),
     HOST("\x1a\x0d" ID "\x12\5\x20\1", "outside"),
     HOST("\x1a\x0d" ID "\x20\1\x38\1", "more items than bytes"),
+    HOST("\x1a\x0d" ID "\x20\1\x48\x11", "too many attachments"),
     HOST("\x1a\x10" ID "\x1a\1\x90\x20\1\x38\1", NULL),
     HOST("\x1a\x11" ID "\x20\1\x38\x80\x80\x80\x80\x10", "too large"),
     /* Result. */

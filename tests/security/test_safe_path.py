@@ -81,9 +81,7 @@ def test_the_directory_itself_may_be_reached_by_a_link(base: Path, tmp_path: Pat
         assert file.read() == b"public"
 
 
-def test_a_relative_base_is_that_of_the_moment(
-    base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_base_is_that_of_the_moment(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(base.parent)
     assert safe_path("data", "inner/file") == str(base / "inner" / "file")
 

@@ -34,7 +34,8 @@ MESSAGES = {
     "call": """call {
         id: 0x0102030405060708 function: "extract" payload: "\\x92\\xc4\\x01\\x00\\x2a"
         codec: CODEC_RICH keywords: "page" keywords: "" keywords: "\\342\\202\\254"
-        remaining_us: 30000000 items: 3 baggage: "\\x81\\xa5docs:\\x01" }""",
+        remaining_us: 30000000 items: 3 baggage: "\\x81\\xa5docs:\\x01"
+        attachments: 16 }""",
     "call_least": "call { id: 1 codec: CODEC_MSGPACK }",
     "call_largest": """call {
         id: 0xffffffffffffffff codec: CODEC_PICKLE remaining_us: 0xffffffffffffffff

@@ -44,7 +44,7 @@ static const struct pp_message messages[] = {
         .id = 0x0102030405060708, .function = TEXT("extract"),
         .payload = TEXT("\x92\xc4\x01\x00\x2a"), .codec = PP_CODEC_RICH, .keywords = keywords,
         .n_keywords = 3, .remaining_us = 30000000, .items = 3,
-        .baggage = TEXT("\x81\xa5" "docs:\x01")}}},
+        .baggage = TEXT("\x81\xa5" "docs:\x01"), .attachments = 16}}},
     {PP_MESSAGE_CALL, {.call = {.id = 1, .codec = PP_CODEC_MSGPACK}}},
     {PP_MESSAGE_CALL, {.call = {
         .id = UINT64_MAX, .codec = PP_CODEC_PICKLE, .remaining_us = UINT64_MAX,
