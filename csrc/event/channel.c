@@ -1,6 +1,7 @@
 /* channel.c - the one place of the host that moves a worker's bytes. */
 #include "event/channel.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "ipc/socket.h"
@@ -13,6 +14,11 @@
 
 /* Memory an idle channel may keep. */
 enum { KEEP = 64 * 1024 };
+
+/* A frame that has begun goes on at this pace, or its sender is not working on it: whoever drips
+ * bytes could keep a call, and a large buffer, for ever. Far below what a busy machine does. */
+#define PACE_TIME (10 * PP_SECOND)
+#define PACE_BYTES ((size_t)64 * 1024)
 
 /* Of an arena, beside four times the limit of a body. */
 #define ARENA_ROOM ((size_t)16 << 20)
@@ -108,6 +114,40 @@ int pp_channel_flush(struct pp_channel *channel)
     return 0;
 }
 
+bool pp_channel_is_slow(struct pp_channel *channel)
+{
+    int64_t now;
+
+    if (channel->partial_since == 0)
+        return false;
+    now = pp_now();
+    if (now - channel->partial_since < PACE_TIME)
+        return false;
+    if (channel->partial_bytes < PACE_BYTES) {
+        why = "an answer came too slowly";
+        return true;
+    }
+    channel->partial_since = now;
+    channel->partial_bytes = 0;
+    return false;
+}
+
+/* Small frames come whole: no clock is looked at. */
+static int keep_pace(struct pp_channel *channel, size_t n)
+{
+    if (channel->unhurried || !pp_frame_reader_partial(channel->reader) ||
+        pp_frame_reader_ready(channel->reader)) {
+        channel->partial_since = 0;
+        return 0;
+    }
+    if (channel->partial_since == 0) {
+        channel->partial_since = pp_now();
+        channel->partial_bytes = 0;
+    }
+    channel->partial_bytes += n;
+    return pp_channel_is_slow(channel) ? PP_CHANNEL_BROKEN : 0;
+}
+
 static int receive(struct pp_channel *channel, int flags)
 {
     uint8_t *space;
@@ -120,7 +160,7 @@ static int receive(struct pp_channel *channel, int flags)
     got = pp_socket_receive(channel->fd, space, n, flags);
     if (got > 0) {
         pp_frame_reader_filled(channel->reader, (size_t)got);
-        return 0;
+        return keep_pace(channel, (size_t)got);
     }
     if (got == 0 || got == -ECONNRESET)
         return PP_CHANNEL_END;
@@ -202,7 +242,7 @@ int pp_channel_next_wait(struct pp_channel *channel, struct pp_message *messagep
             return r;
         r = receive(channel, 0);
         if (r == -EAGAIN || r == -EINTR)
-            return PP_CHANNEL_INTERRUPT;
+            return pp_channel_is_slow(channel) ? PP_CHANNEL_BROKEN : PP_CHANNEL_INTERRUPT;
         if (r != 0)
             return r;
     }

@@ -20,6 +20,9 @@ struct pp_channel {
     int fd;                         /* owned; the loop closes it */
     size_t limit;                   /* bytes of a body, either way */
     struct pp_frame_reader *reader; /* owned */
+    int64_t partial_since;          /* of a frame that is not whole yet; 0: there is none */
+    bool unhurried;                 /* a frame may be finished whenever its sender finds time */
+    size_t partial_bytes;           /* that came since then */
     struct pp_buffer out;           /* frames not yet sent */
     const int *attached;            /* descriptors that go with the next byte; lent, see put */
     size_t n_attached;
@@ -61,6 +64,10 @@ int pp_channel_fill(struct pp_channel *channel);
 /* The next message among the bytes read, lent until the next call: 0, MORE, BROKEN or
  * -ENOMEM. */
 int pp_channel_next(struct pp_channel *channel, struct pp_message *messagep);
+
+/* Whether a frame has begun and goes on so slowly that nobody waits for it: then its rest is not
+ * answered, and whoever sends it is to be ended. */
+bool pp_channel_is_slow(struct pp_channel *channel);
 
 /* Lease holder: sends everything, reading while the peer's buffer is full, so that two
  * full buffers never wait for each other. 0, END, INTERRUPT (call again), negative. */

@@ -191,7 +191,7 @@ static int64_t look_at(struct pyproc_pool *pool, struct pp_slot *slot)
     return pause < LOOK_MIN ? LOOK_MIN : pause;
 }
 
-/* Whoever was stopped stays so, and its call would never end. Seen so twice, so that a stop that
+/* Whoever drips an answer is ended. Whoever was stopped stays so, and its call would never end. Seen so twice, so that a stop that
  * somebody takes back at once costs nothing. */
 static void stops_due(struct pyproc_pool *pool, int64_t now)
 {
@@ -208,6 +208,9 @@ static void stops_due(struct pyproc_pool *pool, int64_t now)
         busy = busy || (slot->owner != PP_OWNER_NONE && !slot->buried);
         if (stopped && slot->seen_stopped)
             (void)pp_worker_doom(&slot->worker, "stopped");
+        if (slot->owner == PP_OWNER_LOOP && pp_channel_is_slow(&slot->worker.channel) &&
+            pp_worker_doom(&slot->worker, "protocol"))
+            pp_count(&pool->metrics.protocol_errors);
         slot->seen_stopped = stopped;
     }
     pool->stops_at = busy ? pp_after(now, STOPS_PAUSE) : PP_NEVER;

@@ -193,6 +193,7 @@ static int make_ends(struct pp_worker *worker, struct pp_births *births)
     if (r == 0)
         r = make_channel(worker, &worker->events, &worker->event_watch, on_event_channel,
                          EVENT_FRAME_MAX, &births->event);
+    worker->events.unhurried = true; /* a record that a full socket cut is finished with the next */
     if (r == 0)
         r = make_output(worker, 1, &births->stdout_end);
     if (r == 0)
