@@ -112,7 +112,11 @@ class BuildBinaries(build_ext):
         self._module(CORE, objects, [*cbuild.pkg_config("--libs", *cbuild.LIBRARIES), "-pthread"])
 
     def _worker(self) -> None:
-        objects = [*self._rooms(*cbuild.WORKER_ROOMS), *self._binding(worker=True, limited=True)]
+        ours = [self.builder.generate(), *cbuild.worker_sources()]
+        objects = [
+            *self.builder.objects(ours, _flags()),
+            *self._binding(worker=True, limited=True),
+        ]
         self._module(WORKER, objects, cbuild.pkg_config("--libs", "libprotobuf-c"))
 
     def _keeper(self) -> None:

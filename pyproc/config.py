@@ -98,10 +98,10 @@ class Limits:
     memory: bytes that a worker and all that it starts may hold beyond what it held before its
     first call; looked after while calls run, MemoryLimitExceeded. cpu_time: seconds of processor
     time that one call may use, CPUTimeExceeded. processes: that a worker has started and that still
-    run, children's children too, ProcessLimitExceeded; 0: none. threads: beyond those that the
-    worker had before its first call, in all its processes, ThreadLimitExceeded. result_size: bytes
-    of one result, ResultTooLarge. output: bytes that one call may write to stdout and stderr
-    together, OutputLimitExceeded.
+    run, children's children too, ProcessLimitExceeded; with 0 the kernel refuses any, a
+    PermissionError. threads: beyond those that the worker had before its first call, in all its
+    processes, ThreadLimitExceeded. result_size: bytes of one result, ResultTooLarge. output: bytes
+    that one call may write to stdout and stderr together, OutputLimitExceeded.
 
     The others are the kernel's, hard = soft, and refuse inside the function: address_space (bytes;
     MemoryError), open_files (descriptors; OSError), file_size (bytes of a written file; OSError),

@@ -130,6 +130,12 @@ def keeper_sources() -> list[Path]:
     return [*room_sources("base", "keeper"), *(path for path in security if path.exists())]
 
 
+def worker_sources() -> list[Path]:
+    """The worker's rooms, and the parts of the sandbox that it closes itself."""
+    mine = [CSRC / "security" / f"sandbox_{part}.c" for part in ("processes",)]
+    return [*room_sources(*WORKER_ROOMS), *mine]
+
+
 @contextmanager
 def placed(target: Path) -> Iterator[Path]:
     """Lends a name to write to, and moves the finished file into place.

@@ -31,6 +31,7 @@ struct pp_control_page {
     _Atomic int64_t deadline;     /* of the running call, CLOCK_MONOTONIC ns; PP_NEVER without */
     _Atomic uint64_t recall_from; /* calls with this wire id or a higher one must not start */
     _Atomic uint32_t soft;        /* enum pp_soft: why; written before `cancelled` */
+    uint32_t no_processes; /* 1: it is to start none once it is ready; never changes after birth */
 };
 
 /* Written by the worker. Items of a running chunk are appended to `area`: first the

@@ -191,8 +191,8 @@ static int64_t look_at(struct pyproc_pool *pool, struct pp_slot *slot)
     return pause < LOOK_MIN ? LOOK_MIN : pause;
 }
 
-/* Whoever drips an answer is ended. Whoever was stopped stays so, and its call would never end. Seen so twice, so that a stop that
- * somebody takes back at once costs nothing. */
+/* Whoever drips an answer is ended. Whoever was stopped stays so, and its call would never end;
+ * seen so twice, so that a stop that somebody takes back at once costs nothing. */
 static void stops_due(struct pyproc_pool *pool, int64_t now)
 {
     bool busy = false;

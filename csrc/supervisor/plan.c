@@ -293,6 +293,7 @@ int pp_plan_init(struct pp_plan *plan, const struct pyproc_config *config)
         return r;
     }
     plan->drop_output = config->drop_output != 0;
+    plan->no_processes = config->limit_processes == 0;
     if (config->events)
         plan->events = pyproc_queue_ref(config->events);
     return 0;

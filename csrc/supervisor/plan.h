@@ -24,6 +24,7 @@ struct pp_plan {
     int64_t start_timeout;
     struct pyproc_queue *events; /* a reference, or NULL */
     bool drop_output;
+    bool no_processes; /* of workers, once they are ready */
 };
 
 /* 0 or a negative errno with its words. The caller must keep the environment from

@@ -200,6 +200,9 @@ static int make_ends(struct pp_worker *worker, struct pp_births *births)
         r = make_output(worker, 2, &births->stderr_end);
     if (r == 0)
         r = pp_page_make_control(&births->control, &worker->control);
+    if (r == 0) /* a template has to fork */
+        worker->control->no_processes =
+            worker->role == PP_ROLE_WORKER && worker->supervisor->plan->no_processes;
     if (r == 0)
         r = pp_page_make_status(&births->status, &worker->status);
     if (r == 0)

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/handoff.h"
+#include "security/processes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -197,6 +198,11 @@ int pp_worker_reply(struct pp_worker *worker, const struct pp_message *reply)
     int r;
 
     pp_worker_leave_if_copy(worker); /* the application may have forked at import */
+    if (worker->control->no_processes && reply->kind == PP_MESSAGE_HELLO_REPLY) {
+        r = pp_processes_refuse();
+        if (r < 0)
+            return pp_fail(r, "refuse new processes, for Limits(processes=0): seccomp is needed");
+    }
     r = pp_worker_send(worker, reply);
     return r == PP_WORKER_END ? pp_fail(-ECONNRESET, "answer the host") : r;
 }

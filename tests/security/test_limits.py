@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import threading
 import time
 from pathlib import Path
@@ -46,9 +47,52 @@ def test_one_process_more_ends_the_worker_and_all_of_them(start: str) -> None:
         assert pool.call("start_processes", 1, 0) == 1
 
 
-def test_an_orphan_counts_too() -> None:
-    with opened(Limits(processes=0)) as pool, pytest.raises(ProcessLimitExceeded):
-        pool.call("start_orphan", DEADLINE)
+def test_orphans_count_too() -> None:
+    with opened(Limits(processes=2)) as pool, pytest.raises(ProcessLimitExceeded):
+        pool.call("start_orphans", 3, DEADLINE)
+
+
+WAYS = ["subprocess", "posix_spawn", "system", "fork", "multiprocessing"]
+CALLS = ["clone", "fork call", "vfork call"] if platform.machine() == "x86_64" else []
+
+
+@both_starts
+def test_without_processes_the_kernel_refuses_each_way_to_start_one(start: str) -> None:
+    with opened(Limits(processes=3), start) as pool:  # multiprocessing has a tracker beside
+        for way in WAYS:
+            assert pool.call("start_one", way) in ("started", "true", "0")
+    with opened(Limits(processes=0), start) as pool:
+        before = pool.call("pid")
+        for way in [*WAYS, *CALLS]:
+            if way == "system":
+                assert pool.call("start_one", way) != "0"
+                continue
+            with pytest.raises(PermissionError):
+                pool.call("start_one", way)
+        assert pool.call("pid") == before
+
+
+@both_starts
+def test_without_processes_threads_still_start(start: str) -> None:
+    with opened(Limits(processes=0, threads=4), start) as pool:
+        assert pool.call("start_threads", 4, 0.05) == 4
+
+
+def test_without_processes_an_application_may_start_some_while_it_is_imported(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "starting.py").write_text(
+        "import subprocess, pyproc\n"
+        "app = pyproc.App()\n"
+        "kept = subprocess.run(['echo', 'hello'], capture_output=True, text=True).stdout\n"
+        "@app.expose\n"
+        "def said() -> str:\n"
+        "    return kept\n"
+    )
+    for start in ("exec", "template"):
+        target, limits = tmp_path / "starting.py", Limits(processes=0)
+        with Pool(target, workers=1, start_method=start, limits=limits) as pool:
+            assert pool.call("said") == "hello\n"
 
 
 def test_a_fork_bomb_ends_and_the_pool_goes_on() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import resource
 import subprocess
@@ -31,14 +32,47 @@ def start_processes(count: int, seconds: float) -> int:
 
 
 @app.expose
-def start_orphan(seconds: float) -> None:
-    """A child of a child that is gone."""
+def start_orphans(count: int, seconds: float) -> None:
+    """Children of a child that is gone."""
     if os.fork() == 0:
-        if os.fork() == 0:
-            time.sleep(seconds)
+        for _ in range(count):
+            if os.fork() == 0:
+                time.sleep(seconds)
+                os._exit(0)
         os._exit(0)
     os.wait()
     time.sleep(seconds)
+
+
+@app.expose
+def start_one(how: str) -> str:
+    """One process, in one of the ways there are."""
+    if how == "subprocess":
+        return subprocess.run(["true"], check=True).args[0]  # type: ignore[no-any-return]
+    if how == "posix_spawn":
+        os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+    elif how == "system":
+        return str(os.system("true"))
+    elif how == "fork":
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+    elif how == "multiprocessing":
+        import multiprocessing
+
+        process = multiprocessing.get_context("spawn").Process(target=int)
+        process.start()
+        process.join()
+    else:  # a number with its first argument: clone3, clone with SIGCHLD
+        libc = ctypes.CDLL(None, use_errno=True)
+        number = {"clone": 56, "fork call": 57, "vfork call": 58}[how]
+        pid = libc.syscall(number, 17 if how == "clone" else 0, 0, 0, 0, 0)
+        if pid == 0:
+            os._exit(0)
+        if pid < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        os.waitpid(pid, 0)
+    return "started"
 
 
 @app.expose
