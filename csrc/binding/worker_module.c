@@ -237,6 +237,14 @@ static PyObject *worker_crash_fd(PyObject *object, PyObject *unused)
     return is_ready(self) ? PyLong_FromLong(pp_worker_crash_fd(self->worker)) : NULL;
 }
 
+static PyObject *worker_call_fd(PyObject *object, PyObject *unused)
+{
+    struct pp_worker_object *self = (struct pp_worker_object *)object;
+
+    (void)unused;
+    return is_ready(self) ? PyLong_FromLong(pp_worker_call_fd(self->worker)) : NULL;
+}
+
 static PyObject *worker_watch_dumps(PyObject *object, PyObject *unused)
 {
     struct pp_worker_object *self = (struct pp_worker_object *)object;
@@ -356,6 +364,7 @@ static PyMethodDef worker_methods[] = {
      "Fork workers for the host: True in each of them, False when the host wants no more."},
     {"log", worker_log, METH_VARARGS, "Send a log record, or drop it; never waits."},
     {"crash_fd", worker_crash_fd, METH_NOARGS, "Where a fault handler may write."},
+    {"call_fd", worker_call_fd, METH_NOARGS, "The call channel, for tests that tear a frame."},
     {"watch_dumps", worker_watch_dumps, METH_NOARGS, "Tell the host when a stack is written."},
     {"call", worker_call, METH_NOARGS, "Number of the running call; 0: none."},
     {"function", worker_function, METH_NOARGS, "Name of the function called last."},

@@ -327,6 +327,11 @@ int pp_worker_crash_fd(const struct pp_worker *worker)
     return worker->crash_fd;
 }
 
+int pp_worker_call_fd(const struct pp_worker *worker)
+{
+    return worker->call_fd;
+}
+
 uint64_t pp_worker_max_result(const struct pp_worker *worker)
 {
     return worker->max_result;

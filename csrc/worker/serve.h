@@ -76,6 +76,8 @@ int pp_worker_log(struct pp_worker *worker, struct pp_message_log *log);
 
 /* The crash memfd's descriptor, for the fault handler. Lent. */
 int pp_worker_crash_fd(const struct pp_worker *worker);
+/* The call channel's descriptor, for tests that tear a frame. Lent. */
+int pp_worker_call_fd(const struct pp_worker *worker);
 /* Bytes that a result's payload may have, from Hello. */
 uint64_t pp_worker_max_result(const struct pp_worker *worker);
 /* Why the call `id` is asked to stop, enum pp_soft; any thread, also a signal handler. */

@@ -8,6 +8,7 @@ where C asks when a call is not common.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # signal itself imports enum
+import os
 import sys
 
 from pyproc import _worker, errors
@@ -226,6 +227,11 @@ class _Application:
         plans = {name: checks.Plan(name, function) for name, function in app.functions.items()}
         self.app = app
         self.entries = {name: plan.entry() for name, plan in plans.items()}
+        if "PYPROC_FAULTS" in os.environ:  # only tests set it
+            from pyproc.testing.inject import around
+
+            for name, (function, *rest) in self.entries.items():
+                self.entries[name] = (around(name, function), *rest)
         self.signatures = [_signature(name, plan) for name, plan in plans.items()]
 
 
@@ -237,6 +243,10 @@ def _import(worker: _worker.Worker, preload: list[str]) -> _Application | None:
         _check_interpreter(version, *expected)
         if path:
             sys.path[:] = _import_path(path)
+        if "PYPROC_COVERAGE" in os.environ:  # set by the pytest plugin
+            from pyproc.testing import cover
+
+            cover.start_in_worker(os.environ["PYPROC_COVERAGE"])
         load.preload(preload)
         app = load.load(kind, target, file, sources)
         logs.watch(worker)
