@@ -16,10 +16,10 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from pyproc import _core
-from pyproc.codec import decode_value, encode_arguments
+from pyproc.codec import decode_value
 from pyproc.delivery import HEAR_SECONDS, Delivery, deliver
 from pyproc.errors import QueueFull, RemoteError
-from pyproc.files import Attachments
+from pyproc.files import Attachments, encode_call
 from pyproc.resilience import identity_of, is_failure
 
 if TYPE_CHECKING:
@@ -113,8 +113,9 @@ def sweep() -> None:
 
 async def call(calls: Calls, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """`Calls.acall`."""
-    with Attachments() as files:
-        return await _call(calls, function, encode_arguments(args, kwargs, files), files)
+    encoded, files = encode_call(args, kwargs)
+    with files:
+        return await _call(calls, function, encoded, files)
 
 
 async def _call(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pyproc import _core, aio, context, mapping
 from pyproc.codec import convert, decode_value, encode_arguments
 from pyproc.errors import Error
-from pyproc.files import Attachments
+from pyproc.files import NO_FILES, Attachments, encode_call
 from pyproc.future import Future
 from pyproc.resilience import Guard, Retry, identity, is_failure
 
@@ -98,8 +98,7 @@ class Calls:
 
     def submit(self, function: str, /, *args: Any, **kwargs: Any) -> Future:
         """Queues a call and answers its Future at once. Raises QueueFull when the queue is."""
-        files = Attachments()
-        encoded = encode_arguments(args, kwargs, files)
+        encoded, files = encode_call(args, kwargs)
         future = Future(self._pinned(), function, encoded, files)
         if self._retries:
             self._guard.earn(self._retry)
@@ -113,6 +112,15 @@ class Calls:
         return future
 
     def _submit(self, future: Future, function: str) -> int:
+        payload, codec, keywords = future.encoded
+        if future.files is not NO_FILES:
+            return self._submit_files(future, function)
+        return self._core.submit(
+            function, payload, codec, keywords, self._run, self._queue, self._rare,
+            self._pool._delivery.started(), future.settle, 0, False,
+        )  # fmt: skip
+
+    def _submit_files(self, future: Future, function: str) -> int:
         payload, codec, keywords = future.encoded
         given, rare = future.files.give(self._rare, self._retries)
         with given:

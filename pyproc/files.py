@@ -16,9 +16,12 @@ import os
 import stat
 
 from pyproc._extension import FILE, Unfit
+from pyproc._worker import pack_plain
+from pyproc.codec import MSGPACK, encode_arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any, Self
 
 ATTACHMENTS_MAX = 16  # PYPROC_ATTACHMENTS_MAX of pyproc.h
@@ -87,6 +90,11 @@ class Attachments:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def any(self) -> bool:
+        """Whether there are files."""
+        return bool(self._fds)
+
     def close(self) -> None:
         """Gives back what is still ours."""
         fds, self._fds = self._fds, ()
@@ -116,8 +124,6 @@ class Attachments:
 
     def give(self, options: dict[str, Any] | None, keep: bool) -> tuple[Given, Any]:
         """The same for a call that takes them; with `keep` it gets copies."""
-        if not self._fds:
-            return _NOTHING, options
         given = Given()
         if keep:
             for fd, file in zip(self._fds, self._files, strict=True):
@@ -145,7 +151,20 @@ class Given(Attachments):
         self._fds = ()
 
 
-_NOTHING = Given()
+#: Of calls without files, which are most: shared by all, never filled.
+NO_FILES = Attachments()
+
+
+def encode_call(
+    args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> tuple[tuple[bytes, int, tuple[str, ...]], Attachments]:
+    """`codec.encode_arguments`, and the files among them."""
+    plain = pack_plain([*args, *kwargs.values()])
+    if plain is not None:
+        return (plain, MSGPACK, tuple(kwargs)), NO_FILES
+    files = Attachments()
+    encoded = encode_arguments(args, kwargs, files)
+    return encoded, files if files.any else NO_FILES
 
 
 class Described(Attachments):

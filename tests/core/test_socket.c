@@ -177,6 +177,63 @@ static void more_descriptors_than_one_message_may_carry_are_refused(void)
     CHECK_EQ(pp_socket_send_fds(a, "x", 1, fds, 17), -EINVAL);
 }
 
+static void descriptors_go_with_the_first_bytes_of_a_stream(void)
+{
+    PP_AUTO_FD a = -1;
+    PP_AUTO_FD b = -1;
+    int ends[2], got[4] = {-1, -1, -1, -1};
+    size_t n = 0;
+    bool lost = false;
+    char text[8];
+
+    CHECK_EQ(pp_socket_pair(SOCK_STREAM, &a, &b), 0);
+    CHECK_EQ(pipe(ends), 0);
+    CHECK_EQ(pp_socket_send(a, "one", 3, 0), 3);
+    CHECK_EQ(pp_socket_send_attached(a, "two", 3, ends, 2, 0), 3);
+    CHECK_EQ(pp_socket_send(a, "three", 5, 0), 5);
+    /* However much is asked for, nothing comes from behind the bytes that carry descriptors. */
+    for (size_t size = 0; size < 6;) {
+        ssize_t one = pp_socket_receive_attached(b, text, sizeof(text), got, 4, &n, &lost, 0);
+
+        if (!CHECK(one > 0))
+            break;
+        size += (size_t)one;
+    }
+    CHECK_EQ(n, 2);
+    CHECK(!lost);
+    CHECK_EQ(fcntl(got[0], F_GETFD), FD_CLOEXEC);
+    CHECK_EQ(pp_socket_receive_attached(b, text, sizeof(text), got, 4, &n, &lost, 0), 5);
+    CHECK_EQ(n, 2);
+    for (int i = 0; i < 2; i++) {
+        (void)pp_close(got[i]);
+        (void)pp_close(ends[i]);
+    }
+}
+
+static void descriptors_of_a_stream_that_find_no_room_are_lost_and_the_bytes_are_not(void)
+{
+    static const size_t counts[] = {3, 16, 17, 64};
+    PP_AUTO_FD a = -1;
+    PP_AUTO_FD b = -1;
+    int before;
+
+    CHECK_EQ(pp_socket_pair(SOCK_STREAM, &a, &b), 0);
+    before = count_fds();
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        int got[2];
+        size_t n = 0;
+        bool lost = false;
+        char byte = 0;
+
+        CHECK(send_many(a, counts[i]));
+        CHECK_EQ(pp_socket_receive_attached(b, &byte, 1, got, 2, &n, &lost, 0), 1);
+        CHECK_EQ(byte, 'm');
+        CHECK(lost);
+        CHECK_EQ(n, 0);
+        CHECK_EQ(count_fds(), before);
+    }
+}
+
 PP_TESTS(PP_TEST(a_pair_is_connected_close_on_exec_and_blocking),
          PP_TEST(the_end_of_the_peer_is_zero_and_a_send_to_it_epipe_without_a_signal),
          PP_TEST(a_pair_never_takes_the_numbers_of_the_standard_streams),
@@ -184,4 +241,6 @@ PP_TESTS(PP_TEST(a_pair_is_connected_close_on_exec_and_blocking),
          PP_TEST(more_descriptors_than_asked_for_are_eproto_and_none_leaks),
          PP_TEST(a_datagram_longer_than_the_room_is_eproto_and_its_descriptors_are_closed),
          PP_TEST(descriptors_sent_to_a_plain_receive_are_an_error_and_closed),
-         PP_TEST(more_descriptors_than_one_message_may_carry_are_refused))
+         PP_TEST(more_descriptors_than_one_message_may_carry_are_refused),
+         PP_TEST(descriptors_go_with_the_first_bytes_of_a_stream),
+         PP_TEST(descriptors_of_a_stream_that_find_no_room_are_lost_and_the_bytes_are_not))
