@@ -35,7 +35,7 @@ number: int = double(2)  # decorated functions stay what they are
 
 
 def use() -> None:
-    with Pool(app, workers=2, limits=Limits(open_files=64), timeouts=Timeouts(task=1)) as pool:
+    with Pool(app, workers=2, limits=Limits(cpus={0}), timeouts=Timeouts(task=1)) as pool:
         answer: Any = pool.call("double", 2)
         future: Future = pool.submit("double", n=2)
         concurrent.futures.wait([future], timeout=1)
@@ -44,6 +44,9 @@ def use() -> None:
         infos: list[WorkerInfo] = pool.workers()
         stats: dict[str, int] = pool.stats()
         pool.options(timeout=2.0, queue_timeout=None, result_type=int).call("double", 2)
+        pool.call("double", pyproc.File("names.txt"), kept=pyproc.File(b"bytes", "rb"))
+        path: str = pyproc.safe_path("data", "report.txt")
+        pyproc.open_beneath("data", path).close()
         pool.resize(3)
         pool.close(timeout=1)
         print(answer, done, results, infos[0].pid, stats)
