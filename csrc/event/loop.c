@@ -10,7 +10,10 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 struct pp_loop {
@@ -55,6 +58,20 @@ static void close_loop(struct pp_loop *loop)
     (void)uv_loop_close(&loop->uv);
 }
 
+/* A loop whose making failed keeps its epoll descriptor, in libuv 1.44 at least: one that is
+ * still an epoll is ours to close. */
+static void close_backend(int fd)
+{
+    static const char epoll[] = "anon_inode:[eventpoll]";
+    char path[64], link[sizeof epoll] = "";
+
+    if (fd < 0)
+        return;
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (readlink(path, link, sizeof link - 1) > 0 && strcmp(link, epoll) == 0)
+        (void)close(fd);
+}
+
 int pp_loop_new(const struct pp_loop_calls *calls, void *token, struct pp_loop **loopp)
 {
     struct pp_loop *loop = calloc(1, sizeof *loop);
@@ -64,8 +81,10 @@ int pp_loop_new(const struct pp_loop_calls *calls, void *token, struct pp_loop *
         return -ENOMEM;
     loop->calls = calls;
     loop->token = token;
+    loop->uv.backend_fd = -1;
     r = uv_loop_init(&loop->uv);
     if (r < 0) {
+        close_backend(loop->uv.backend_fd);
         free(loop);
         return pp_fail(r, "make the event loop");
     }

@@ -275,6 +275,12 @@ void pp_pool_explain_start(const struct pp_worker *worker, struct pyproc_reply *
     pp_reply_end(why, PYPROC_END_START, text);
 }
 
+/* Whether a signal ended an application that has started before: it may have come from outside. */
+static bool has_worked(const struct pyproc_pool *pool, const struct pp_worker *worker)
+{
+    return !worker->start && worker->death.signal && pool->functions;
+}
+
 /* Lock held: the end of a start that callers wait for. */
 static void tell_start_failed(struct pyproc_pool *pool, const struct pp_worker *worker,
                               struct pp_done *done)
@@ -282,7 +288,8 @@ static void tell_start_failed(struct pyproc_pool *pool, const struct pp_worker *
     struct pyproc_reply why = {0};
 
     pp_pool_explain_start(worker, &why);
-    start_failed(pool, &why, worker->born, pp_pool_was_victim(worker), done);
+    start_failed(pool, &why, worker->born,
+                 pp_pool_was_victim(worker) || has_worked(pool, worker), done);
     pyproc_reply_clear(&why);
 }
 

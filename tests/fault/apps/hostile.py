@@ -109,6 +109,34 @@ def answer(payload: bytes, codec: int) -> None:
 
 
 @app.expose
+def cut(length: int, then: str) -> int:
+    """So much of an answer, and then the end; how long the whole answer is when that is enough."""
+    data = wire.frame(wire.RESULT, _result(b"\xa4done"))
+    if length < len(data):
+        _send_all(CALL, data[:length])
+        if then == "close":
+            os.close(CALL)
+            time.sleep(60)
+        die("_exit")
+    return len(data)
+
+
+@app.expose
+def cut_event(length: int) -> int:
+    """The same on the event channel."""
+    data = wire.frame(wire.LOG, {1: 1, 3: 50, 4: "cut", 5: "words"})
+    if length < len(data):
+        _send_all(EVENT, data[:length])
+        die("_exit")
+    return len(data)
+
+
+@app.expose
+def same(data: bytes) -> bytes:
+    return data
+
+
+@app.expose
 def send_descriptors(times: int) -> str:
     """Sends descriptors that nobody asked for, some with each byte of an answer.
 
