@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hosts import descendants, is_gone, wait_gone
 
-from pyproc import Limits, Pool, Timeouts, errors
+from pyproc import Pool, Timeouts, errors
 
 DEADLINE = 60.0
 HEAD = """
@@ -211,11 +211,6 @@ def test_an_interpreter_that_cannot_be_executed_is_a_start_error(tmp_path: Path)
 
 
 @pytest.mark.no_sanitizer("a limit on address space")
-def test_limits_that_no_interpreter_can_live_in_are_a_start_error(tmp_path: Path) -> None:
-    with pytest.raises(errors.WorkerStartError):
-        Pool(write_app(tmp_path, ""), workers=1, limits=Limits(address_space="8MiB"))
-
-
 def test_a_worker_killed_while_it_starts_costs_no_call(tmp_path: Path) -> None:
     """One death from outside is no reason to give up those who wait."""
     flag = tmp_path / "first"
