@@ -94,7 +94,8 @@ def test_a_worker_killed_at_any_moment_of_a_large_call_costs_that_call_at_most(
         if raised is None:
             assert future.result() == data
         else:
-            assert isinstance(raised, WorkerDied) and raised.signal == number
+            assert isinstance(raised, WorkerDied)
+            assert raised.signal == number
         assert pool.call("add", step, 1) == step + 1
 
 

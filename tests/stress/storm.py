@@ -139,7 +139,8 @@ def as_new(pool: Pool, workers: int, log: Log) -> None:
     limit = time.monotonic() + DEADLINE
     futures = [pool.submit("nap", 0.05) for _ in range(4 * workers)]
     for future in futures:
-        if future.exception(DEADLINE) is not None and not struck(future.exception()):  # type: ignore[arg-type]
+        raised = future.exception(DEADLINE)
+        if raised is not None and not struck(raised):
             log.blame(f"after the storm: {future.exception()!r:.500}")
     while time.monotonic() < limit:
         stats = pool.stats()
