@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["fix_build", "fix_leaks"]
+pytest_plugins = ["fix_build", "fix_faults", "fix_leaks"]
 
 HERE = Path(__file__).resolve().parent
 SANITIZER_HOOK = HERE / "sanitizer"
