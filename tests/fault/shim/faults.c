@@ -1,8 +1,9 @@
 /* faults.c - makes the n-th call of a kind fail; preloaded into host programs and keepers.
  *
  * Only calls from our own code count: their return address lies in an object of ours, or of
- * libuv, which works for us; of libuv no memory, for want of which it aborts. Armed by fault_arm, or from
- * the start by the variable FAULTS="kind number errno", where every caller counts.
+ * libuv, which works for us; of libuv no memory, for want of which it aborts. Armed by
+ * fault_arm, or from the start by the variable FAULTS="kind number errno", where every
+ * caller counts.
  * fault_clock sets the wall clock off by some seconds; the monotonic clock stays.
  */
 #define _GNU_SOURCE
