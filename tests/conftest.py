@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["pytester", "fix_build", "fix_leaks", "fix_runs"]
+pytest_plugins = ["pytester", "fix_build", "fix_faults", "fix_leaks", "fix_runs"]
 
 HERE = Path(__file__).resolve().parent
 SANITIZER_HOOK = HERE / "sanitizer"

@@ -170,7 +170,7 @@ static void send_call(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_
     /* Its size was checked when it was admitted. Out of memory leaves the worker without
      * a call that the host waits for: end the worker, and the call with it. */
     if (pp_channel_put(&slot->worker.channel, &message) < 0)
-        (void)pp_worker_doom(&slot->worker, "memory");
+        (void)pp_worker_doom(&slot->worker, "host");
     else if (message.call.attachments > 0)
         pp_channel_attach(&slot->worker.channel, call->attached, message.call.attachments);
 }
@@ -200,10 +200,7 @@ static void send_slot(struct pyproc_pool *pool, struct pp_slot *slot)
         send_call(pool, slot, pp_container(at, struct pp_call, offered));
     if (idle_before)
         head_starts(pool, slot);
-    if (pp_channel_flush(&slot->worker.channel) == PP_CHANNEL_MORE)
-        (void)pp_worker_watch(&slot->worker, PP_WATCH_READ | PP_WATCH_WRITE);
-    else
-        (void)pp_worker_watch(&slot->worker, PP_WATCH_READ);
+    pp_worker_send_on(&slot->worker);
 }
 
 void pp_dispatch_send(struct pyproc_pool *pool)

@@ -69,14 +69,14 @@ static void remember_failure(struct pyproc_pool *pool, struct pyproc_reply *from
     pool->start_error->reply.end = PYPROC_END_START;
 }
 
-/* Whether somebody else ended a worker that was being started: by hand, the kernel short of
- * memory, or with its keeper. That says nothing about the application. */
+/* Whether somebody else ended a worker that was being started: by hand, the kernel or the host
+ * short of memory, or with its keeper. That says nothing about the application. */
 bool pp_pool_was_victim(const struct pp_worker *worker)
 {
     const char *cause = worker->death.cause;
 
     return !worker->start && (strcmp(cause, "keeper") == 0 || strcmp(cause, "template") == 0 ||
-                              strcmp(cause, "oom") == 0 ||
+                              strcmp(cause, "oom") == 0 || strcmp(cause, "host") == 0 ||
                               (strcmp(cause, "signal") == 0 && worker->death.signal == SIGKILL));
 }
 
@@ -104,8 +104,9 @@ static void start_failed(struct pyproc_pool *pool, struct pyproc_reply *why, int
     remember_failure(pool, why);
     if (victim && pool->start_victims < START_TRIES)
         return;
-    if (pp_pool_census(pool).live == 0 && pool->start_error)
-        pp_pool_end_waiting(pool, PYPROC_END_START, NULL, &pool->start_error->reply, done);
+    if (pp_pool_census(pool).live == 0)
+        pp_pool_end_waiting(pool, PYPROC_END_START, "and there is no memory to say why",
+                            pool->start_error ? &pool->start_error->reply : NULL, done);
 }
 
 static struct pp_slot *slot_new(struct pyproc_pool *pool, unsigned generation)

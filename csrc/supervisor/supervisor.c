@@ -25,10 +25,7 @@ static void launched(struct pp_worker *worker, struct pp_keeper_event *event)
         return;
     }
     atomic_store(&worker->state, PP_WORKER_IMPORTING);
-    if (pp_channel_flush(&worker->channel) == PP_CHANNEL_MORE)
-        (void)pp_worker_watch(worker, PP_WATCH_READ | PP_WATCH_WRITE);
-    else
-        (void)pp_worker_watch(worker, PP_WATCH_READ);
+    pp_worker_send_on(worker);
 }
 
 void pp_supervisor_orphaned(struct pp_worker *worker)

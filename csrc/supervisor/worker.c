@@ -29,16 +29,23 @@ const char *pp_worker_state_name(int state)
     return names[state];
 }
 
+void pp_worker_send_on(struct pp_worker *worker)
+{
+    int r = pp_channel_flush(&worker->channel);
+
+    /* The kernel has no memory for it: nobody would wake us when it has. */
+    if (r < 0)
+        (void)pp_worker_doom(worker, "host");
+    (void)pp_worker_watch(worker,
+                          r == PP_CHANNEL_MORE ? PP_WATCH_READ | PP_WATCH_WRITE : PP_WATCH_READ);
+}
+
 static void on_call_channel(void *token, int events)
 {
     struct pp_worker *worker = token;
 
-    if (events & PP_WATCH_WRITE) {
-        int r = pp_channel_flush(&worker->channel);
-
-        if (r == 0)
-            (void)pp_watch_set(worker->call_watch, PP_WATCH_READ);
-    }
+    if (events & PP_WATCH_WRITE)
+        pp_worker_send_on(worker);
     if (!(events & PP_WATCH_READ))
         return;
     if (atomic_load(&worker->state) == PP_WORKER_IMPORTING)
@@ -123,7 +130,7 @@ void pp_worker_import_readable(struct pp_worker *worker)
     else if (r == PP_CHANNEL_END)
         (void)pp_watch_set(worker->call_watch, 0); /* its end is reported by the keeper */
     else if (r != PP_CHANNEL_MORE)
-        (void)pp_worker_doom(worker, "protocol");
+        (void)pp_worker_doom(worker, r < 0 ? "host" : "protocol");
 }
 
 void pp_births_close(struct pp_births *births)

@@ -167,6 +167,8 @@ bool pp_worker_heard(struct pp_worker *worker, int64_t until);
 
 /* Loop: whether the call channel is watched (while the loop owns it). */
 int pp_worker_watch(struct pp_worker *worker, int events);
+/* Loop: sends what the channel holds, later the rest; ends a worker to which nothing can go. */
+void pp_worker_send_on(struct pp_worker *worker);
 
 /* Any thread, after `ended`: the end that its death means for the call that was on it. */
 enum pyproc_end pp_worker_end(const struct pp_worker *worker);

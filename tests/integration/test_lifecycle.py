@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import pyproc
-from pyproc import Pool, Recycle
+from pyproc import Limits, Pool, Recycle
 
 DEADLINE = 30.0
 APP = """
@@ -276,11 +276,8 @@ def test_a_wrong_recycle_is_refused_by_name(field: str, value: Any, error: type[
 
 
 def test_a_recycle_above_the_memory_limit_is_refused(app: Path) -> None:
-    if "memory" not in pyproc.Limits.__dataclass_fields__:
-        pytest.skip("Limits has no memory yet")
-    limits: Any = pyproc.Limits
     with pytest.raises(ValueError, match="max_memory"):
-        Pool(app, limits=limits(memory="100MiB"), recycle=Recycle(max_memory="100MiB"))
+        Pool(app, limits=Limits(memory="100MiB"), recycle=Recycle(max_memory="100MiB"))
 
 
 def test_calls_and_cancels_while_every_process_is_used_once(app: Path) -> None:

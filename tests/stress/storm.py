@@ -139,9 +139,9 @@ def as_new(pool: Pool, workers: int, log: Log) -> None:
     limit = time.monotonic() + DEADLINE
     futures = [pool.submit("nap", 0.05) for _ in range(4 * workers)]
     for future in futures:
-        raised = future.exception(DEADLINE)
-        if raised is not None and not struck(raised):
-            log.blame(f"after the storm: {future.exception()!r:.500}")
+        error = future.exception(DEADLINE)
+        if error is not None and not struck(error):
+            log.blame(f"after the storm: {error!r:.500}")
     while time.monotonic() < limit:
         stats = pool.stats()
         quiet = stats["calls_waiting"] == stats["calls_running"] == stats["queue_bytes"] == 0
