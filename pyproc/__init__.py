@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyproc.errors import QueueFull as QueueFull
     from pyproc.errors import RemoteError as RemoteError
     from pyproc.errors import ResultTooLarge as ResultTooLarge
+    from pyproc.errors import SandboxUnavailable as SandboxUnavailable
     from pyproc.errors import TaskKilled as TaskKilled
     from pyproc.errors import TaskQuarantined as TaskQuarantined
     from pyproc.errors import TaskTimeout as TaskTimeout
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from pyproc.pool import Pool as Pool
     from pyproc.resilience import Breaker as Breaker
     from pyproc.resilience import Retry as Retry
+    from pyproc.sandbox import Sandbox as Sandbox
     from pyproc.worker.context import Current as Current
     from pyproc.worker.context import current as current
     from pyproc.worker.registry import App as App
@@ -65,6 +67,7 @@ _HOMES = {
     "Future": "future",
     "Printed": "output",
     "Pool": "pool",
+    "Sandbox": "sandbox",
     "WorkerInfo": "lifecycle",
     "App": "worker.registry",
     "Current": "worker.context",
@@ -83,6 +86,7 @@ _HOMES = {
     "QueueFull": "errors",
     "RemoteError": "errors",
     "ResultTooLarge": "errors",
+    "SandboxUnavailable": "errors",
     "TaskKilled": "errors",
     "TaskQuarantined": "errors",
     "TaskTimeout": "errors",

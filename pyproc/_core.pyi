@@ -1,6 +1,18 @@
 from collections.abc import Callable
 from typing import Any, final
 
+def compile_filter(
+    standard: int,
+    foreign: int,
+    newest: int,
+    architectures: list[str],
+    rules: list[tuple[str, int, tuple[tuple[int, int, int, int], ...]]],
+    /,
+) -> bytes: ...
+def knows_call(name: str, /) -> bool: ...
+def try_namespaces(flags: int, /) -> int: ...
+def landlock_abi() -> int: ...
+
 @final
 class Queue:
     def take(self) -> list[tuple[Any, ...]]: ...

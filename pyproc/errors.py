@@ -93,6 +93,26 @@ class _Facts(Error):
             setattr(self, name, value)
 
 
+class SandboxUnavailable(Error):
+    """This machine cannot enforce what the sandbox asks for; nothing was started.
+
+    effect: what cannot be had. mechanism: what would have given it. answer: the kernel's. remedy:
+    what would help.
+    """
+
+    def __init__(
+        self, effect: str = "", mechanism: str = "", answer: str = "", remedy: str = ""
+    ) -> None:
+        super().__init__(
+            f"the sandbox cannot give {effect}: {mechanism} answers {answer!r}; {remedy}, or "
+            f"Sandbox(on_unsupported='report') to start without"
+        )
+        self.effect, self.mechanism, self.answer, self.remedy = effect, mechanism, answer, remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.effect, self.mechanism, self.answer, self.remedy)
+
+
 class WorkerStartError(_Facts):
     """No worker could be started; the cause says what the application or the system said."""
 

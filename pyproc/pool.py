@@ -16,6 +16,8 @@ from typing import Any, Literal, Never, Self
 
 from pyproc import _core, _options, aio, config, mapping
 from pyproc import context as carried
+from pyproc import sandbox as sandboxes
+from pyproc._confine import Confinement
 from pyproc.calls import Calls
 from pyproc.config import Limits, Recycle, Timeouts
 from pyproc.delivery import Delivery
@@ -24,6 +26,7 @@ from pyproc.events import Event, Events
 from pyproc.lifecycle import Lifecycle
 from pyproc.output import Captured
 from pyproc.resilience import Breaker, Guard, Retry
+from pyproc.sandbox import Sandbox
 from pyproc.target import Target, describe
 from pyproc.watching import Watching
 
@@ -53,6 +56,7 @@ class Pool(Calls, Lifecycle, Watching):
     on_event: called with each Event, on a thread of the pool.
     context: context variables whose values travel with each call to the function; each is a global
         of a module that workers can import.
+    sandbox: what workers may do: a profile's name or a Sandbox.
     output: "forward" shows what workers print in the host's sys.stdout and sys.stderr, "capture"
         keeps it for `captured()`, "drop". Log records reach the host's loggers with each.
 
@@ -87,6 +91,7 @@ class Pool(Calls, Lifecycle, Watching):
         on_event: Callable[[Event], object] | None = None,
         output: Output = "forward",
         context: Iterable[ContextVar[Any]] = (),
+        sandbox: str | Sandbox = "none",
     ) -> None:
         self._closed = True  # until it is open
         self._carried = carried.find(context)
@@ -121,6 +126,8 @@ class Pool(Calls, Lifecycle, Watching):
             raise ValueError(f"output={output!r}: 'forward', 'capture' or 'drop' is needed")
         if cwd is not None and not os.path.isdir(cwd):
             raise FileNotFoundError(f"cwd={os.fspath(cwd)!r}: there is no such directory")
+        self._confined = Confinement(sandboxes.of(sandbox), options)
+        options |= self._confined.as_core()
         self._least, self._most = least, most
         self._chunk_max = (recycle or Recycle()).chunk_max
         self._task_timeout = (timeouts or Timeouts()).task
@@ -131,6 +138,7 @@ class Pool(Calls, Lifecycle, Watching):
         try:
             core = _core.Pool(**options, events=self._delivery.started())
         except BaseException:
+            self._confined.close()
             self._delivery.stop()
             del self._delivery  # the error's traceback holds this frame: give the queue back now
             raise
@@ -198,6 +206,7 @@ class Pool(Calls, Lifecycle, Watching):
             if not self._closed:
                 self._closed = True
                 _open_pools.discard(self)
+                self._confined.close()
                 self._delivery.stop()
                 aio.sweep()
 
@@ -220,6 +229,7 @@ class Pool(Calls, Lifecycle, Watching):
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             self._delivery.leave()
             self._closed = True
+            self._confined.close()
             del self._core  # a recorded warning may keep this object, not its processes
 
     def __repr__(self) -> str:

@@ -38,7 +38,7 @@ MAY_INCLUDE: dict[str, tuple[str, ...]] = {
     "binding": ("include", "base"),
 }
 #: Files of other rooms that a room may include all the same.
-ALSO = {"binding": ("worker/serve.h",)}
+ALSO = {"binding": ("worker/serve.h", "security/compile.h")}
 
 #: An outside header -> the only place that may include it.
 DOORS = {

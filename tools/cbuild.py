@@ -29,7 +29,11 @@ PROTO = ROOT / "proto" / "pyproc.proto"
 #: Rooms of the host's core, left to right; the C library is exactly these.
 CORE_ROOMS = ("base", "wire", "ipc", "security", "metrics", "event", "supervisor", "pool")
 WORKER_ROOMS = ("base", "wire", "ipc", "worker")
-LIBRARIES = {"libuv": "libuv1-dev", "libprotobuf-c": "libprotobuf-c-dev"}
+LIBRARIES = {
+    "libuv": "libuv1-dev",
+    "libprotobuf-c": "libprotobuf-c-dev",
+    "libseccomp": "libseccomp-dev",
+}
 
 WARNINGS = [
     *("-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes"),
@@ -126,8 +130,15 @@ def room_sources(*rooms: str) -> list[Path]:
 
 def keeper_sources() -> list[Path]:
     """The keeper is base, policy and sandbox besides its own room: libc only."""
-    security = sorted([*(CSRC / "security").glob("sandbox*.c"), CSRC / "security" / "policy.c"])
-    return [*room_sources("base", "keeper"), *(path for path in security if path.exists())]
+    security = [*(CSRC / "security").glob("sandbox*.c"), CSRC / "security" / "policy.c"]
+    mine = sorted(path for path in security if path.name != "sandbox_seccomp.c")
+    return [*room_sources("base", "keeper"), *mine]
+
+
+def worker_sources() -> list[Path]:
+    """The worker's rooms, and the parts of the sandbox that it closes itself."""
+    mine = [CSRC / "security" / f"sandbox_{part}.c" for part in ("box", "filter", "landlock")]
+    return [*room_sources(*WORKER_ROOMS), *mine]
 
 
 def worker_sources() -> list[Path]:

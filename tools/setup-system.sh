@@ -23,6 +23,7 @@ need make has make
 need pkg-config has pkg-config
 need protobuf-c-compiler has protoc-c
 need libuv1-dev pkg-config --exists libuv
+need libseccomp-dev pkg-config --exists libseccomp
 need libprotobuf-c-dev pkg-config --exists libprotobuf-c
 
 # The interpreter that the virtual environment is made from; Debian ships its headers and

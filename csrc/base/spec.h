@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PP_SPEC_MAGIC UINT32_C(0x70794b32) /* changes with every change of this file */
+#define PP_SPEC_MAGIC UINT32_C(0x70794b33) /* changes with every change of this file */
 
 enum {
     PP_SPEC_FDS = 7,         /* descriptors of a worker beside stdin: numbers 1 to 7 */

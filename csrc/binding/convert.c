@@ -293,6 +293,29 @@ static int get_limits(PyObject *dict, struct pyproc_config *config)
     return 0;
 }
 
+static int get_bytes(PyObject *dict, const char *key, struct pp_config_memory *memory,
+                     struct pyproc_bytes *bytesp)
+{
+    PyObject *value = get(dict, key);
+    Py_ssize_t n;
+    char *data;
+
+    if (!value)
+        return 0;
+    if (PyList_Append(memory->keep, value) < 0 || PyBytes_AsStringAndSize(value, &data, &n) < 0)
+        return -1;
+    *bytesp = (struct pyproc_bytes){data, (size_t)n};
+    return 0;
+}
+
+static int get_sandbox(PyObject *dict, struct pyproc_config *config,
+                       struct pp_config_memory *memory)
+{
+    if (get_bytes(dict, "sandbox_first", memory, &config->sandbox_first) < 0)
+        return -1;
+    return get_bytes(dict, "sandbox_second", memory, &config->sandbox_second);
+}
+
 static int get_life(PyObject *dict, struct pyproc_config *config)
 {
     unsigned jitter = 0;
@@ -335,7 +358,8 @@ int pp_convert_config(PyObject *dict, struct pyproc_config *config, struct pp_co
         get_strings(dict, "env_pass", memory, &memory->env_pass) < 0 ||
         get_target(dict, config, memory) < 0 || get_functions(dict, config, memory) < 0 ||
         get_import_path(dict, config, memory) < 0 || get_limits(dict, config) < 0 ||
-        get_life(dict, config) < 0 || get_start(dict, config, memory) < 0)
+        get_life(dict, config) < 0 || get_sandbox(dict, config, memory) < 0 ||
+        get_start(dict, config, memory) < 0)
         return -1;
     config->env = memory->env;
     config->env_pass = memory->env_pass;

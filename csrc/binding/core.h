@@ -82,6 +82,12 @@ PyObject *pp_pool_call(PyObject *self, PyTypeObject *type, PyObject *const *args
 PyObject *pp_pool_call_values(PyObject *self, PyTypeObject *type, PyObject *const *args,
                               Py_ssize_t n_args, PyObject *names);
 
+/* filter.c */
+PyObject *pp_filter_py_compile(PyObject *module, PyObject *args);
+PyObject *pp_filter_py_knows(PyObject *module, PyObject *name);
+PyObject *pp_filter_py_namespaces(PyObject *module, PyObject *flags);
+PyObject *pp_filter_py_landlock(PyObject *module, PyObject *unused);
+
 /* queue_type.c */
 struct pyproc_queue *pp_queue_of(PyObject *object);
 /* One more call is to end there. */

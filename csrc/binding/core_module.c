@@ -55,6 +55,14 @@ static PyMethodDef core_methods[] = {
      PyDoc_STR("unpack(payload, hook=None, /) -> object")},
     {"scan", FAST(pp_plain_py_scan), METH_FASTCALL,
      PyDoc_STR("scan(payload, count, flags, /) -> None, or ValueError")},
+    {"compile_filter", pp_filter_py_compile, METH_VARARGS,
+     PyDoc_STR("compile_filter(standard, foreign, newest, architectures, rules, /) -> bytes")},
+    {"knows_call", pp_filter_py_knows, METH_O,
+     PyDoc_STR("knows_call(name, /) -> whether libseccomp knows the system call")},
+    {"try_namespaces", pp_filter_py_namespaces, METH_O,
+     PyDoc_STR("try_namespaces(flags, /) -> 0, or a negative errno")},
+    {"landlock_abi", pp_filter_py_landlock, METH_NOARGS,
+     PyDoc_STR("landlock_abi() -> what the kernel's Landlock can do; a negative errno: none")},
     {NULL, NULL, 0, NULL},
 };
 

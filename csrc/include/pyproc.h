@@ -182,6 +182,10 @@ struct pyproc_config {
     uint64_t cpus[PYPROC_CPU_WORDS]; /* a bit for each CPU that workers may use; all 0: any */
     unsigned cpus_each;              /* how many of those each worker gets; 0: all */
 
+    /* What a worker gives up before its interpreter starts, and again before its first call:
+     * made by pyproc/_boxes.py; size 0: nothing. */
+    struct pyproc_bytes sandbox_first, sandbox_second;
+
     struct pyproc_queue *events; /* where output and log records go; NULL: dropped */
     int drop_output;             /* 1: only log records go there */
 };

@@ -44,6 +44,8 @@ struct pp_status_page {
     _Atomic uint32_t area_count; /* items in the area */
     _Atomic uint64_t area_size;  /* bytes in the area */
     _Atomic uint64_t dumped;     /* 1: the stack that was asked for is in the crash file */
+    _Atomic uint32_t refused;    /* 1 + the number of the system call that ended it; 0: none */
+    uint64_t refused_arguments[6];
     uint8_t area[];
 };
 

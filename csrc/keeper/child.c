@@ -32,6 +32,7 @@ struct failure {
 struct plan {
     struct pp_spec spec;
     struct pp_policy policy;
+    struct pp_box box;
     void *bytes;
     size_t size;
 };
@@ -41,6 +42,18 @@ static void close_plan(struct plan *plan)
     pp_spec_deinit(&plan->spec);
     if (plan->bytes != NULL)
         (void)munmap(plan->bytes, plan->size);
+}
+
+/* The struct, then the bytes of the box. */
+static int open_policy(struct plan *plan)
+{
+    const uint8_t *bytes = plan->spec.policy;
+    size_t size = sizeof(plan->policy);
+
+    if (plan->spec.policy_size < size)
+        return -EPROTO;
+    memcpy(&plan->policy, bytes, size);
+    return pp_box_read(bytes + size, plan->spec.policy_size - size, &plan->box);
 }
 
 static int open_plan(int fd, struct plan *plan)
@@ -60,13 +73,12 @@ static int open_plan(int fd, struct plan *plan)
     plan->bytes = bytes;
     plan->size = (size_t)st.st_size;
     r = pp_spec_read(bytes, plan->size, &plan->spec);
-    if (r == 0 && plan->spec.policy_size != sizeof(plan->policy))
-        r = -EPROTO;
+    if (r == 0)
+        r = open_policy(plan);
     if (r < 0) {
         close_plan(plan);
         return r;
     }
-    memcpy(&plan->policy, plan->spec.policy, sizeof(plan->policy));
     return 0;
 }
 
@@ -97,6 +109,7 @@ static int fork_child(const struct pp_nursery *nursery, const struct plan *plan,
 {
     struct pp_birth birth = {
         .policy = plan->policy,
+        .box = plan->box,
         .parent = getpid(),
         .open_files = nursery->open_files,
         .cwd = plan->spec.cwd,

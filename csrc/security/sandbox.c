@@ -1,10 +1,21 @@
 /* sandbox.c - the order of the steps.
  *
  * Descriptors first, because RLIMIT_NOFILE would forbid the numbers that moving them
- * takes. The death signal late, because a change of uid (a later step between limits
- * and it) clears it. Closing last, when nothing needs a descriptor any more.
+ * takes. Mounts while we may. Rights go before the death signal, which a change of the user
+ * clears, and before Landlock, which needs only no_new_privs. The filter comes last: it
+ * forbids what the steps before it do.
  */
 #include "security/sandbox.h"
+
+static int restrict_files(struct pp_birth *birth)
+{
+    return pp_sandbox_landlock(&birth->box);
+}
+
+static int filter_calls(struct pp_birth *birth)
+{
+    return pp_sandbox_filter(&birth->box, false);
+}
 
 static const struct step {
     const char *name;
@@ -17,10 +28,16 @@ static const struct step {
     {"rlimit", pp_sandbox_limit},
     {"nice", pp_sandbox_be_nice},
     {"cpus", pp_sandbox_choose_cpus},
+    {"keyring", pp_sandbox_join_keyring},
+    {"namespaces", pp_sandbox_take_namespaces},
+    {"rights", pp_sandbox_drop_rights},
     {"death signal", pp_sandbox_die_with_parent},
     {"no_new_privs", pp_sandbox_no_new_privs},
     {"chdir", pp_sandbox_change_dir},
+    {"label", pp_sandbox_label},
+    {"landlock", restrict_files},
     {"close_range", pp_sandbox_close_rest},
+    {"seccomp", filter_calls},
 };
 
 int pp_sandbox_before_exec(struct pp_birth *birth, const char **stepp)

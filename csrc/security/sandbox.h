@@ -7,8 +7,11 @@
 #ifndef PP_SECURITY_SANDBOX_H
 #define PP_SECURITY_SANDBOX_H
 
+#include "security/box.h"
 #include "security/policy.h"
 
+#include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -17,6 +20,7 @@ enum { PP_BIRTH_FDS = 7 };
 /* What a process about to exec knows; it owns the descriptors. */
 struct pp_birth {
     struct pp_policy policy;
+    struct pp_box box;     /* its bytes outlive the birth */
     pid_t parent;          /* must still be our parent */
     uint64_t open_files;   /* the host's soft RLIMIT_NOFILE, when the policy names none */
     const char *cwd;       /* "" stays */
@@ -40,5 +44,14 @@ int pp_sandbox_die_with_parent(struct pp_birth *birth);
 int pp_sandbox_no_new_privs(struct pp_birth *birth);
 int pp_sandbox_change_dir(struct pp_birth *birth);
 int pp_sandbox_close_rest(struct pp_birth *birth);
+int pp_sandbox_join_keyring(struct pp_birth *birth);
+int pp_sandbox_take_namespaces(struct pp_birth *birth);
+int pp_sandbox_drop_rights(struct pp_birth *birth);
+int pp_sandbox_label(struct pp_birth *birth);
+
+/* The mechanisms that a running process may apply to itself as well. `all_threads`: a thread
+ * that cannot follow is -ESRCH. */
+int pp_sandbox_landlock(const struct pp_box *box);
+int pp_sandbox_filter(const struct pp_box *box, bool all_threads);
 
 #endif

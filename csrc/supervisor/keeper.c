@@ -338,24 +338,42 @@ static int make_spec(const struct pp_spec *spec, int *fdp)
     return 0;
 }
 
+/* The struct, then the box: as the keeper reads them. */
+static uint8_t *join_policy(const struct pp_launch *launch)
+{
+    uint8_t *bytes = malloc(sizeof(launch->policy) + launch->box_size);
+
+    if (bytes == NULL)
+        return NULL;
+    memcpy(bytes, &launch->policy, sizeof(launch->policy));
+    if (launch->box_size != 0)
+        memcpy(bytes + sizeof(launch->policy), launch->box, launch->box_size);
+    return bytes;
+}
+
 int pp_keeper_launch(struct pp_keeper *keeper, const struct pp_launch *launch)
 {
     struct pp_spec spec = {
         .argv = launch->argv,
         .envp = launch->envp,
         .cwd = launch->cwd,
-        .policy = &launch->policy,
-        .policy_size = sizeof(launch->policy),
+        .policy_size = sizeof(launch->policy) + launch->box_size,
     };
     struct pp_request request = {
         .magic = PP_SPEC_MAGIC, .kind = PP_REQUEST_LAUNCH, .worker = launch->worker};
     int fds[PP_SPEC_FDS + 1];
     PP_AUTO_FD memory = -1;
+    uint8_t *policy;
     int r;
 
     if (launch->argv[0] == NULL)
         return pp_fail(-EINVAL, "a worker needs the path of its executable");
+    policy = join_policy(launch);
+    if (policy == NULL)
+        return pp_fail(-ENOMEM, "describe a worker to the keeper");
+    spec.policy = policy;
     r = make_spec(&spec, &memory);
+    free(policy);
     if (r < 0)
         return r;
     memcpy(fds, launch->fds + 1, PP_SPEC_FDS * sizeof(int));

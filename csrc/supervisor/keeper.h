@@ -35,6 +35,8 @@ struct pp_launch {
     const char *const *envp; /* NULL-terminated; the whole environment */
     const char *cwd;
     struct pp_policy policy;
+    const uint8_t *box; /* lent */
+    size_t box_size;
     int fds[PP_WORKER_FDS]; /* lent; [PP_WORKER_FD_STDIN] is ignored */
 };
 

@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "security/box.h"
 #include "supervisor/cpus.h"
 #include "wire/message.h"
 
@@ -230,6 +231,7 @@ static int write_hello(struct pp_plan *plan, struct pp_arena *arena,
         .prefix = wire_bytes(config->prefix),
         .base_prefix = wire_bytes(config->base_prefix),
         .python_version = wire_bytes(config->python_version),
+        .box = wire_bytes(config->sandbox_second),
     };
     return pp_message_write(&plan->hello, arena, config->max_frame, &message);
 }
@@ -262,6 +264,25 @@ static void build_policy(struct pp_policy *policy, const struct pyproc_config *c
     pp_cpus_group(&cpus, 0, policy->cpus);
 }
 
+/* Checked here, so that a bad one is an error before anything starts. */
+static int build_boxes(struct pp_plan *plan, const struct pyproc_config *config)
+{
+    const struct pyproc_bytes *first = &config->sandbox_first, *second = &config->sandbox_second;
+    struct pp_box box;
+
+    if (pp_box_read(first->data, first->size, &box) < 0 ||
+        pp_box_read(second->data, second->size, &box) < 0)
+        return pp_fail(-EINVAL, "the sandbox's description is malformed");
+    if (first->size == 0)
+        return 0;
+    plan->box = malloc(first->size);
+    if (!plan->box)
+        return -ENOMEM;
+    memcpy(plan->box, first->data, first->size);
+    plan->box_size = first->size;
+    return 0;
+}
+
 static int build_cwd(struct pp_plan *plan, const struct pyproc_config *config)
 {
     if (config->cwd)
@@ -281,7 +302,9 @@ int pp_plan_init(struct pp_plan *plan, const struct pyproc_config *config)
         (struct pp_plan){.max_frame = config->max_frame, .start_timeout = config->start_timeout};
     pp_buffer_init(&plan->hello, SIZE_MAX / 2);
     build_policy(&plan->policy, config);
-    r = build_command(plan, config);
+    r = build_boxes(plan, config);
+    if (r == 0)
+        r = build_command(plan, config);
     if (r == 0)
         r = build_environment(plan, config);
     if (r == 0)
@@ -305,6 +328,7 @@ void pp_plan_deinit(struct pp_plan *plan)
     free_list(plan->template_argv);
     free_list(plan->envp);
     free(plan->cwd);
+    free(plan->box);
     free(plan->keeper);
     pp_buffer_deinit(&plan->hello);
     pyproc_queue_unref(plan->events);

@@ -19,6 +19,8 @@ struct pp_plan {
     char *cwd;            /* owned */
     char *keeper;         /* owned */
     struct pp_policy policy;
+    uint8_t *box; /* of the first stage; owned, NULL: none */
+    size_t box_size;
     struct pp_buffer hello; /* one whole frame */
     size_t max_frame;
     int64_t start_timeout;

@@ -228,6 +228,8 @@ static int launch(struct pp_worker *worker, const struct pp_births *births)
         .envp = (const char *const *)plan->envp,
         .cwd = plan->cwd,
         .policy = plan->policy,
+        .box = plan->box,
+        .box_size = plan->box_size,
         .fds = {-1},
     };
     int r = pp_supervisor_ensure_keeper(supervisor);

@@ -97,6 +97,7 @@ struct pp_message_hello {
     const struct pp_bytes *path;
     size_t n_path;
     struct pp_bytes prefix, base_prefix, python_version;
+    struct pp_bytes box; /* csrc/security/box.h */
 };
 
 struct pp_function_info {

@@ -139,6 +139,7 @@ static void fill_hello(struct maker *maker, const struct pp_message_hello *in,
     out->prefix = make_string(maker, in->prefix);
     out->base_prefix = make_string(maker, in->base_prefix);
     out->python_version = make_string(maker, in->python_version);
+    out->box = binary(in->box);
 }
 
 static void fill_hello_reply(struct maker *maker, const struct pp_message_hello_reply *in,

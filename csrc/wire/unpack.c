@@ -132,6 +132,7 @@ static struct pp_message_hello from_hello(struct lender *lender, const Pyproc__V
         .prefix = text(in->prefix),
         .base_prefix = text(in->base_prefix),
         .python_version = text(in->python_version),
+        .box = bytes(in->box),
     };
 }
 

@@ -147,6 +147,7 @@ struct pp_worker *pp_worker_free(struct pp_worker *worker)
     pp_arena_deinit(&worker->in);
     pp_arena_deinit(&worker->scratch);
     pp_buffer_deinit(&worker->out);
+    free(worker->box);
     free(worker);
     return NULL;
 }
@@ -180,6 +181,9 @@ int pp_worker_hello(struct pp_worker *worker, const struct pp_worker_calls *call
         return pp_fail(-ENOMEM, "keep the Hello");
     *hello = message.hello;
     set_limits(worker, hello);
+    r = pp_worker_keep_box(worker, &hello->box);
+    if (r < 0)
+        return r;
     /* Only now: the keeper knows us, and a stranger that leads a session is killed. */
     if (worker->forked && setsid() < 0)
         return pp_fail(-errno, "lead a session");

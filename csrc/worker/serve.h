@@ -46,6 +46,10 @@ int pp_worker_hello(struct pp_worker *worker, const struct pp_worker_calls *call
 /* Sends the answer to Hello: HELLO_REPLY, or FAILURE with PP_FAILURE_START. */
 int pp_worker_reply(struct pp_worker *worker, const struct pp_message *reply);
 
+/* Gives up what only imports needed, and proves it: before pp_worker_reply says ready. 0 or a
+ * negative errno; the process must then leave. */
+int pp_worker_confine(struct pp_worker *worker);
+
 /* Serves until the host says Goodbye or closes (0), or something breaks
  * (negative errno). A forked copy of the worker that comes back from user code
  * never answers: it leaves by _exit. */

@@ -58,6 +58,8 @@ struct pp_worker {
     void *token;
     struct pp_worker_events events;
     struct pp_worker_chunk chunk;
+    uint8_t *box; /* the sandbox's second stage, from Hello; owned */
+    size_t box_size;
 };
 
 /* Packs and sends a frame, reading what comes in while it has to wait. 0, PP_WORKER_END,
@@ -76,6 +78,9 @@ int pp_worker_wait_readable(struct pp_worker *worker);
 /* In a forked copy that is to be a worker of its own: gives up everything that the template
  * had and takes the five descriptors (call, event, control, status, crash), which it owns. */
 int pp_worker_again(struct pp_worker *worker, const int *fds);
+
+/* Copies the bytes for pp_worker_confine. 0 or -ENOMEM. */
+int pp_worker_keep_box(struct pp_worker *worker, const struct pp_bytes *box);
 
 int pp_worker_events_init(struct pp_worker_events *events, int fd);
 void pp_worker_events_deinit(struct pp_worker_events *events);

@@ -264,6 +264,11 @@ def _start(worker: _worker.Worker, application: _Application) -> bool:
     except BaseException as raised:  # as above
         worker.fail(failure.describe(_explain(raised), errors.KIND_START))
         return False
+    try:
+        worker.confine()
+    except OSError as raised:
+        worker.fail(failure.describe(load.refuse(str(raised.strerror)), errors.KIND_START))
+        return False
     worker.ready(application.signatures, *_interpreter_bytes())
     return True
 

@@ -24,8 +24,8 @@ def refused(scratch: Path, **changes: str) -> str:
 
 def test_a_build_without_the_libraries_names_their_packages_in_one_sentence(tmp_path: Path) -> None:
     assert refused(tmp_path, PKG_CONFIG_LIBDIR=str(tmp_path)) == (
-        "pyproc cannot be built because libuv, libprotobuf-c are missing: install with "
-        "`apt-get install libuv1-dev libprotobuf-c-dev`."
+        "pyproc cannot be built because libuv, libprotobuf-c, libseccomp are missing: install with "
+        "`apt-get install libuv1-dev libprotobuf-c-dev libseccomp-dev`."
     )
 
 

@@ -1,0 +1,60 @@
+/* compile.h - from names of system calls to a filter that the kernel takes. Host only. */
+#ifndef PP_SECURITY_COMPILE_H
+#define PP_SECURITY_COMPILE_H
+
+#include "base/buffer.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Compares (argument & mask) with value. */
+enum pp_filter_op {
+    PP_FILTER_EQ = 1,
+    PP_FILTER_NE,
+    PP_FILTER_GT,
+    PP_FILTER_GE,
+    PP_FILTER_LT,
+    PP_FILTER_LE,
+    PP_FILTER_MASKED, /* the only one that has a mask */
+};
+
+struct pp_filter_arg {
+    unsigned index;
+    enum pp_filter_op op;
+    uint64_t value, mask;
+};
+
+enum { PP_FILTER_ARGS = 6 };
+
+struct pp_filter_rule {
+    const char *name;
+    uint32_t action; /* SECCOMP_RET_*, as in <linux/seccomp.h> */
+    struct pp_filter_arg args[PP_FILTER_ARGS];
+    size_t n_args;
+};
+
+struct pp_filter_plan {
+    uint32_t standard; /* action of calls that no rule names */
+    uint32_t foreign;  /* action of calls of another architecture */
+    uint32_t newest;   /* calls with higher numbers do not exist (ENOSYS); 0: no such limit */
+    const char *const *architectures; /* besides our own; libseccomp's names, lower case */
+    size_t n_architectures;
+    const struct pp_filter_rule *rules;
+    size_t n_rules;
+};
+
+/* Appends struct sock_filter records. Calls that this architecture lacks are left out; one that
+ * libseccomp does not know at all is -ENOENT. Negative errnos leave their words. */
+int pp_filter_compile(const struct pp_filter_plan *plan, struct pp_buffer *out);
+
+/* Whether libseccomp knows a call of that name, on any architecture. */
+int pp_filter_knows(const char *name);
+
+/* What the kernel's Landlock can do, 1 and up; -ENOSYS or -EOPNOTSUPP without one. */
+int pp_sandbox_landlock_abi(void);
+
+/* Whether a child may have namespaces of its own (CLONE_NEW*) and, with CLONE_NEWNS, mount in
+ * them: really tried, since settings lie. 0 or a negative errno. */
+int pp_sandbox_try_namespaces(int flags);
+
+#endif
