@@ -137,13 +137,8 @@ def keeper_sources() -> list[Path]:
 
 def worker_sources() -> list[Path]:
     """The worker's rooms, and the parts of the sandbox that it closes itself."""
-    mine = [CSRC / "security" / f"sandbox_{part}.c" for part in ("box", "filter", "landlock")]
-    return [*room_sources(*WORKER_ROOMS), *mine]
-
-
-def worker_sources() -> list[Path]:
-    """The worker's rooms, and the parts of the sandbox that it closes itself."""
-    mine = [CSRC / "security" / f"sandbox_{part}.c" for part in ("processes",)]
+    parts = ("box", "filter", "landlock", "processes")
+    mine = [CSRC / "security" / f"sandbox_{part}.c" for part in parts]
     return [*room_sources(*WORKER_ROOMS), *mine]
 
 
