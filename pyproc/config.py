@@ -140,7 +140,7 @@ class Limits:
         check_count(self.processes, "Limits.processes", 0)
         check_count(self.threads, "Limits.threads", 0)
         self._check_needs()
-        if self.cpus is not None and not isinstance(self.cpus, int):
+        if isinstance(self.cpus, Collection):
             object.__setattr__(self, "cpus", frozenset(self.cpus))
         check_cpus(self.cpus)
 

@@ -97,7 +97,7 @@ class Attachments:
 
     def close(self) -> None:
         """Gives back what is still ours."""
-        fds, self._fds = self._fds, ()
+        fds, self._fds, self._files = self._fds, (), ()
         for fd in fds:
             os.close(fd)
 
@@ -130,7 +130,7 @@ class Attachments:
                 given.add(_copy(fd, file, self._is_again))
             self._is_again = True
         else:
-            given._fds, self._fds = self._fds, ()
+            given._fds, self._fds, self._files = self._fds, (), ()
         return given, given.lend(options)
 
     def __del__(self) -> None:

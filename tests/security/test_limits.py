@@ -237,6 +237,7 @@ def test_workers_with_one_processor_each_share_none(start: Any) -> None:
         ({"cpus": {5000}}, ValueError, r"CPUs \[5000\] are not usable here"),
         ({"cpus": set()}, TypeError, "at least one"),
         ({"cpus": "all"}, TypeError, "numbers of CPUs"),
+        ({"cpus": 1.5}, TypeError, r"cpus=1\.5"),
     ],
 )
 def test_a_limit_that_makes_no_sense_is_refused_by_name(
