@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "security/processes.h"
 #include "security/sandbox.h"
 
 #include <errno.h>
@@ -180,6 +181,11 @@ static int apply(struct pp_worker *worker, const struct pp_box *box)
         if (r < 0)
             return step_failed(r, "Landlock");
     }
+    /* The last filter may forbid any other. */
+    r = worker->control->no_processes ? pp_processes_refuse() : 0;
+    if (r < 0)
+        return step_failed(r, "Limits(processes=0)");
+    worker->no_processes = worker->control->no_processes != 0;
     r = pp_sandbox_filter(box, true);
     return r < 0 ? step_failed(r, "seccomp") : 0;
 }

@@ -202,7 +202,8 @@ int pp_worker_reply(struct pp_worker *worker, const struct pp_message *reply)
     int r;
 
     pp_worker_leave_if_copy(worker); /* the application may have forked at import */
-    if (worker->control->no_processes && reply->kind == PP_MESSAGE_HELLO_REPLY) {
+    if (worker->control->no_processes && !worker->no_processes &&
+        reply->kind == PP_MESSAGE_HELLO_REPLY) {
         r = pp_processes_refuse();
         if (r < 0)
             return pp_fail(r, "refuse new processes, for Limits(processes=0): seccomp is needed");

@@ -41,7 +41,8 @@ struct pp_worker_chunk {
 
 struct pp_worker {
     int call_fd, crash_fd;
-    bool forked; /* by a template: it has no session yet */
+    bool no_processes; /* the kernel refuses them already */
+    bool forked;       /* by a template: it has no session yet */
     struct pp_fork_mark mark;
     const struct pp_control_page *control; /* mapped, the host writes it */
     struct pp_status_page *status;         /* mapped, read by the host */
