@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyproc.errors import RemoteError as RemoteError
     from pyproc.errors import ResultTooLarge as ResultTooLarge
     from pyproc.errors import SandboxUnavailable as SandboxUnavailable
+    from pyproc.errors import SandboxViolation as SandboxViolation
     from pyproc.errors import TaskKilled as TaskKilled
     from pyproc.errors import TaskQuarantined as TaskQuarantined
     from pyproc.errors import TaskTimeout as TaskTimeout
@@ -87,6 +88,7 @@ _HOMES = {
     "RemoteError": "errors",
     "ResultTooLarge": "errors",
     "SandboxUnavailable": "errors",
+    "SandboxViolation": "errors",
     "TaskKilled": "errors",
     "TaskQuarantined": "errors",
     "TaskTimeout": "errors",

@@ -10,7 +10,9 @@ SAME = 2**32 - 1
 _HEAD = struct.Struct("=14I4Q")
 _ENTRY = struct.Struct("=Q")
 
-NO_CAPS, NO_DUMP, LANDLOCK, FILTER, KEYRING, TRAPS, PROBE, SINGLE = (1 << i for i in range(8))
+NO_CAPS, NO_DUMP, LANDLOCK, FILTER, KEYRING, TRAPS, PROBE, SINGLE, CLOSES = (
+    1 << i for i in range(9)
+)
 PROBE_CANARY, PROBE_SOCKET, PROBE_KILL, PROBE_RLIMIT, PROBE_ROOT = (1 << i for i in range(5))
 EMPTY, TMPFS, READ, WRITE, PROC, SEAL = range(1, 7)
 MAPPED = 0x100

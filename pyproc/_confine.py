@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyproc import _boxes, _core, _ids, _oci, _places, sandbox
 from pyproc import _syscalls as calls
@@ -40,6 +40,10 @@ _RESOLVER = "/run/systemd/resolve /run/resolvconf /etc/resolv.conf /etc/hosts /e
 _SHARED = [
     f"/{name}" for name in words("tmp var/tmp home root etc var run proc sys dev srv mnt media")
 ]
+
+
+if TYPE_CHECKING:
+    from pyproc._report import Line
 
 
 class Confinement:
@@ -84,6 +88,12 @@ class Confinement:
             keys["env"] = [*self._options["env"], *(f"{k}={v}" for k, v in own if k not in given)]
         return keys
 
+    def report(self, pids: list[int]) -> list[Line]:
+        """What is in force; kernel lines of these workers."""
+        from pyproc import _report
+
+        return _report.lines(self, pids)
+
     def close(self) -> None:
         """Removes the scratch directory and gives the user's number back."""
         if self.scratch is not None:
@@ -104,6 +114,8 @@ class Confinement:
         wanted, first, second = self.wanted, self.first, self.second
         first.flags = _boxes.NO_CAPS | _boxes.KEYRING
         second.flags = _boxes.NO_DUMP | _boxes.TRAPS
+        if wanted.profile != "baseline" or wanted.syscalls is not None:
+            second.flags |= _boxes.CLOSES
         self._choose_user()
         self._make_scratch()
         for name in wanted.capabilities:

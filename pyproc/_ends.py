@@ -79,10 +79,29 @@ def _signal_name(number: object) -> str:
 
 
 def _crashed(fields: Mapping[str, Any]) -> Exception:
+    if fields.get("cause") == "sandbox":
+        return _violated(fields)
     name = _signal_name(fields.get("signal"))
     head = f"the worker crashed with {name}{_where(fields)}"
     advice = "only this call is lost, the pool goes on with a new worker"
     return errors.WorkerCrashed(_sentence(head, fields, advice), **_facts(fields))
+
+
+def _violated(fields: Mapping[str, Any]) -> Exception:
+    number, args = fields.get("number"), fields.get("args")
+    what = "a system call that its sandbox never allows"
+    name = None
+    if isinstance(number, int):
+        from pyproc import _core
+
+        name = _core.call_name(number)
+        shown = ", ".join(f"{value:#x}" for value in args or ())
+        what = f"{name}({shown}), which its sandbox never allows"
+    head = f"the worker was ended because it made {what}{_where(fields)}"
+    advice = "only this call is lost; sandbox='none' would let it, for code that is trusted"
+    error = errors.SandboxViolation(_sentence(head, fields, advice), **_facts(fields))
+    error.syscall, error.number, error.syscall_args = name, number, args
+    return error
 
 
 def _exited(fields: Mapping[str, Any]) -> Exception:

@@ -125,6 +125,19 @@ class WorkerCrashed(WorkerDied):
     """The worker was ended by a signal of its own making, such as SIGSEGV."""
 
 
+class SandboxViolation(WorkerDied):
+    """The worker made a system call that its sandbox never allows, and was ended for it.
+
+    The signal is the kernel's word; which call it was is the worker's own.
+    """
+
+    #: Name and number of the system call; None: not known.
+    syscall: str | None = None
+    number: int | None = None
+    #: Its six arguments as the kernel got them. (`args` is every exception's own.)
+    syscall_args: tuple[int, ...] | None = None
+
+
 class WorkerExited(WorkerDied):
     """The worker left by itself: `os._exit`, or a C library's `exit`."""
 

@@ -11,6 +11,7 @@ from pyproc import _options
 
 if TYPE_CHECKING:
     from pyproc import _core
+    from pyproc._confine import Confinement
     from pyproc.delivery import Delivery
 
 
@@ -22,6 +23,7 @@ class WorkerInfo:
     items of chunks, that it has answered. age: seconds since its launch. start_method: "exec" or
     "template"; start_reason: why that one. generation: of the application's code; 1 at first,
     counted up by `Pool.reload`. rss: bytes resident in memory, 0 when the kernel does not say.
+    sandbox: the profile, with what it lacks: "strict(degraded: ...)".
     """
 
     id: int
@@ -33,6 +35,7 @@ class WorkerInfo:
     start_reason: str
     generation: int
     rss: int
+    sandbox: str = "none"
 
 
 class Lifecycle:
@@ -40,12 +43,13 @@ class Lifecycle:
 
     _core: _core.Pool
     _delivery: Delivery
+    _confined: Confinement
     _least: int
     _most: int
 
     def workers(self) -> list[WorkerInfo]:
         """The living workers; also those that start, and those that end their last calls."""
-        return [WorkerInfo(*fields) for fields in self._core.workers()]
+        return [WorkerInfo(*fields, self._confined.name) for fields in self._core.workers()]
 
     def resize(
         self,

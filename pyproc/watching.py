@@ -8,6 +8,8 @@ from pyproc.events import Event, Events, Health, health
 
 if TYPE_CHECKING:
     from pyproc import _core
+    from pyproc._confine import Confinement
+    from pyproc._report import Line
     from pyproc.delivery import Delivery
     from pyproc.output import Captured, Printed
     from pyproc.resilience import Guard
@@ -25,6 +27,7 @@ class Watching:
     _captured: Captured | None
     _delivery: Delivery
     _closed: bool
+    _confined: Confinement
 
     def stats(self) -> dict[str, int]:
         """Counters since the pool was opened, and how many workers and calls there are now."""
@@ -48,6 +51,14 @@ class Watching:
         self._core.hear(CAPTURE_SECONDS)
         self._delivery.catch_up(CAPTURE_SECONDS)
         return self._captured.take()
+
+    def isolation_report(self, probe: bool = False) -> list[Line]:
+        """What keeps the workers in, each line with its source: "kernel", "keeper" or "worker".
+
+        probe: kernel lines of every living worker, not of the oldest only.
+        """
+        pids = [worker[1] for worker in self._core.workers() if worker[1]]
+        return self._confined.report(pids if probe else pids[:1])
 
     def events(self) -> list[Event]:
         """The newest 1000 events of the pool, oldest first; Pool(on_event=) is told each one."""

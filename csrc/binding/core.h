@@ -86,6 +86,7 @@ PyObject *pp_pool_call_values(PyObject *self, PyTypeObject *type, PyObject *cons
 PyObject *pp_filter_py_compile(PyObject *module, PyObject *args);
 PyObject *pp_filter_py_knows(PyObject *module, PyObject *name);
 PyObject *pp_filter_py_namespaces(PyObject *module, PyObject *flags);
+PyObject *pp_filter_py_name(PyObject *module, PyObject *number);
 PyObject *pp_filter_py_landlock(PyObject *module, PyObject *unused);
 
 /* queue_type.c */

@@ -59,6 +59,8 @@ static PyMethodDef core_methods[] = {
      PyDoc_STR("compile_filter(standard, foreign, newest, architectures, rules, /) -> bytes")},
     {"knows_call", pp_filter_py_knows, METH_O,
      PyDoc_STR("knows_call(name, /) -> whether libseccomp knows the system call")},
+    {"call_name", pp_filter_py_name, METH_O,
+     PyDoc_STR("call_name(number, /) -> the name of a system call")},
     {"try_namespaces", pp_filter_py_namespaces, METH_O,
      PyDoc_STR("try_namespaces(flags, /) -> 0, or a negative errno")},
     {"landlock_abi", pp_filter_py_landlock, METH_NOARGS,

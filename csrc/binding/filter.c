@@ -4,6 +4,8 @@
 #include "security/compile.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { FILTER_BYTES_MAX = 64 * 1024 };
@@ -135,6 +137,23 @@ PyObject *pp_filter_py_knows(PyObject *module, PyObject *name)
     if (pp_utf8(name, &text) < 0)
         return NULL;
     return PyBool_FromLong(pp_filter_knows(text.data));
+}
+
+PyObject *pp_filter_py_name(PyObject *module, PyObject *number)
+{
+    long wanted = PyLong_AsLong(number);
+    PyObject *text;
+    char *name;
+
+    (void)module;
+    if (wanted == -1 && PyErr_Occurred())
+        return NULL;
+    name = pp_filter_name(wanted < 0 || wanted > INT_MAX ? -1 : (int)wanted);
+    if (!name)
+        return PyUnicode_FromFormat("system call %ld", wanted);
+    text = PyUnicode_FromString(name);
+    free(name);
+    return text;
 }
 
 PyObject *pp_filter_py_namespaces(PyObject *module, PyObject *flags)

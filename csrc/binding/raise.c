@@ -51,6 +51,20 @@ static PyObject *rusage(const struct pyproc_death *death)
                          (long long)death->max_rss_kib * 1024);
 }
 
+static int put_refused(PyObject *fields, const struct pyproc_death *death)
+{
+    const uint64_t *args = death->refused_arguments;
+
+    if (death->refused < 0)
+        return 0;
+    if (put(fields, "number", PyLong_FromLongLong(death->refused)) < 0)
+        return -1;
+    return put(fields, "args",
+               Py_BuildValue("(KKKKKK)", (unsigned long long)args[0], (unsigned long long)args[1],
+                             (unsigned long long)args[2], (unsigned long long)args[3],
+                             (unsigned long long)args[4], (unsigned long long)args[5]));
+}
+
 static int put_death(PyObject *fields, const struct pyproc_death *death)
 {
     if (death->signal && put(fields, "signal", PyLong_FromLong(death->signal)) < 0)
@@ -66,7 +80,7 @@ static int put_death(PyObject *fields, const struct pyproc_death *death)
         put(fields, "tasks_done", PyLong_FromUnsignedLongLong(death->tasks_done)) < 0 ||
         put(fields, "python_stack_missing", text_or_none(death->python_stack_missing)) < 0 ||
         put(fields, "stderr_tail", pp_text(death->stderr_tail)) < 0 ||
-        put(fields, "rusage", rusage(death)) < 0)
+        put(fields, "rusage", rusage(death)) < 0 || put_refused(fields, death) < 0)
         return -1;
     return put(fields, "peak_rss", PyLong_FromLongLong((long long)death->max_rss_kib * 1024));
 }

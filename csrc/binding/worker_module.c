@@ -166,6 +166,14 @@ static PyObject *worker_ready(PyObject *object, PyObject *args)
     return r < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+static PyObject *worker_closes(PyObject *object, PyObject *unused)
+{
+    struct pp_worker_object *self = (struct pp_worker_object *)object;
+
+    (void)unused;
+    return is_ready(self) ? PyBool_FromLong(pp_worker_closes(self->worker)) : NULL;
+}
+
 static PyObject *worker_confine(PyObject *object, PyObject *unused)
 {
     struct pp_worker_object *self = (struct pp_worker_object *)object;
@@ -175,7 +183,7 @@ static PyObject *worker_confine(PyObject *object, PyObject *unused)
     if (!is_ready(self))
         return NULL;
     r = pp_worker_confine(self->worker);
-    return r < 0 ? raise_errno(r) : Py_NewRef(Py_None);
+    return r < 0 ? raise_errno(r) : PyBool_FromLong(r == PP_WORKER_CONFINED);
 }
 
 static PyObject *worker_fail(PyObject *object, PyObject *described)
@@ -370,7 +378,9 @@ static void worker_dealloc(PyObject *object)
 static PyMethodDef worker_methods[] = {
     {"hello", worker_hello, METH_NOARGS, "Wait for the host's Hello; a tuple of its fields."},
     {"ready", worker_ready, METH_VARARGS, "Tell the host that calls may come."},
-    {"confine", worker_confine, METH_NOARGS, "Give up what only imports needed."},
+    {"closes", worker_closes, METH_NOARGS, "Whether imports end with confine()."},
+    {"confine", worker_confine, METH_NOARGS,
+     "Give up what only imports needed; whether there is a sandbox."},
     {"fail", worker_fail, METH_O, "Tell the host why no calls may come."},
     {"serve", worker_serve, METH_VARARGS, "Answer calls until the host has no more."},
     {"template", worker_template, METH_NOARGS,

@@ -100,6 +100,10 @@ struct pyproc_death {
     const char *python_stack_missing; /* why there is none; NULL when there is one */
     struct pyproc_bytes stderr_tail;
     int64_t user_us, system_us, max_rss_kib;
+    /* cause "sandbox": the number and arguments of the system call that ended it, by the worker's
+     * own word; -1: not known. */
+    int64_t refused;
+    uint64_t refused_arguments[6];
 };
 
 /* The end of one call. Owned by whoever got it; everything inside lives until

@@ -42,6 +42,10 @@ void pp_notice_death(struct pyproc_pool *pool, const struct pp_slot *slot)
         pp_notice(pool, "recycle", &slot->worker, slot->due ? slot->due : "surplus");
         return;
     }
+    if (strcmp(death->cause, "sandbox") == 0) {
+        (void)snprintf(detail, sizeof detail, "system call %lld", (long long)death->refused);
+        pp_notice(pool, "violation", &slot->worker, detail);
+    }
     if (death->signal)
         (void)snprintf(detail, sizeof detail, "%s: signal %d", death->cause, death->signal);
     else

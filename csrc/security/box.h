@@ -32,7 +32,8 @@ enum pp_box_flag {
     PP_BOX_TRAPS = 1 << 5,    /* stage two: say which refused call ended us */
     PP_BOX_PROBE = 1 << 6,    /* stage two: prove what the fields `probe` say */
     PP_BOX_SINGLE = 1 << 7,   /* Landlock only when there is one thread; else go on without */
-    PP_BOX_ALL_FLAGS = (1 << 8) - 1,
+    PP_BOX_CLOSES = 1 << 8,   /* stage two: nothing more can be imported, or no compiled code */
+    PP_BOX_ALL_FLAGS = (1 << 9) - 1,
 };
 
 /* What the self-test must find refused. */

@@ -49,6 +49,8 @@ int pp_filter_compile(const struct pp_filter_plan *plan, struct pp_buffer *out);
 
 /* Whether libseccomp knows a call of that name, on any architecture. */
 int pp_filter_knows(const char *name);
+/* The name of a system call of this machine; the caller frees it. NULL: it has none. */
+char *pp_filter_name(int number);
 
 /* What the kernel's Landlock can do, 1 and up; -ENOSYS or -EOPNOTSUPP without one. */
 int pp_sandbox_landlock_abi(void);

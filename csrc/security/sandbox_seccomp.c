@@ -19,12 +19,12 @@
 
 int pp_filter_knows(const char *name)
 {
-    int number = seccomp_syscall_resolve_name(name);
+    return seccomp_syscall_resolve_name(name) != __NR_SCMP_ERROR;
+}
 
-    if (number == __NR_SCMP_ERROR)
-        return 0;
-    free(seccomp_syscall_resolve_num_arch(seccomp_arch_native(), number));
-    return 1;
+char *pp_filter_name(int number)
+{
+    return number < 0 ? NULL : seccomp_syscall_resolve_num_arch(seccomp_arch_native(), number);
 }
 
 static int convert_arg(const struct pp_filter_arg *arg, struct scmp_arg_cmp *cmp)

@@ -82,9 +82,25 @@ static const char *word_for(const struct pp_worker *worker)
         return cause;
     if (worker->death.signal == SIGKILL && kernel_was_short(worker->supervisor))
         return "oom";
+    if (worker->death.signal == SIGSYS && worker->supervisor->plan->box)
+        return "sandbox";
     if (worker->death.signal)
         return "signal";
     return worker->death.exit_code >= 0 ? "exit" : "keeper";
+}
+
+/* A claim: only the signal is the kernel's word. */
+static void read_refused(struct pp_worker *worker)
+{
+    struct pyproc_death *death = &worker->death;
+    uint32_t refused = worker->status ? atomic_load(&worker->status->refused) : 0;
+
+    death->refused = -1;
+    if (strcmp(death->cause, "sandbox") != 0 || refused == 0)
+        return;
+    death->refused = (int64_t)refused - 1;
+    memcpy(death->refused_arguments, worker->status->refused_arguments,
+           sizeof death->refused_arguments);
 }
 
 static void fill(struct pp_worker *worker, const struct pp_keeper_event *event)
@@ -109,6 +125,7 @@ static void fill(struct pp_worker *worker, const struct pp_keeper_event *event)
     death->python_stack_missing = missing_stack(worker);
     death->stderr_tail = (struct pyproc_bytes){worker->output[1].tail, worker->output[1].tail_size};
     death->cause = word_for(worker);
+    read_refused(worker);
 }
 
 void pp_worker_ended(struct pp_worker *worker, const struct pp_keeper_event *event)
@@ -146,6 +163,8 @@ enum pyproc_end pp_worker_end(const struct pp_worker *worker)
         return PYPROC_END_CLOSED;
     if (strcmp(cause, "exit") == 0)
         return PYPROC_END_EXITED;
+    if (strcmp(cause, "sandbox") == 0)
+        return PYPROC_END_CRASHED;
     if (strcmp(cause, "signal") == 0 && worker->death.signal != SIGKILL &&
         worker->death.signal != SIGTERM && worker->death.signal != SIGINT)
         return PYPROC_END_CRASHED;

@@ -8,10 +8,12 @@
 #include "ipc/socket.h"
 #include "supervisor/obituary.h"
 #include "supervisor/template.h"
+#include "supervisor/verify.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -93,6 +95,24 @@ static void on_event_channel(void *token, int events)
     (void)pp_worker_read_events(token);
 }
 
+/* A worker is ready only when the kernel says that it is closed in. */
+static bool is_confined(struct pp_worker *worker)
+{
+    const struct pp_plan *plan = worker->supervisor->plan;
+    const char *hole =
+        plan->box ? pp_verify(atomic_load(&worker->pid), plan->box, plan->box_size) : NULL;
+    char text[160];
+
+    if (!hole)
+        return true;
+    (void)snprintf(text, sizeof text, "the sandbox does not hold: %s", hole);
+    worker->start = calloc(1, sizeof *worker->start);
+    if (worker->start)
+        pp_reply_end(&worker->start->reply, PYPROC_END_START, text);
+    (void)pp_worker_doom(worker, "start");
+    return false;
+}
+
 static void hear_hello(struct pp_worker *worker, const struct pp_message *message)
 {
     struct pp_supervisor *supervisor = worker->supervisor;
@@ -100,6 +120,8 @@ static void hear_hello(struct pp_worker *worker, const struct pp_message *messag
     if (message->kind == PP_MESSAGE_HELLO_REPLY &&
         message->hello_reply.version == PP_PROTOCOL_VERSION) {
         worker->start_deadline = PP_NEVER;
+        if (!is_confined(worker))
+            return;
         if (worker->role == PP_ROLE_TEMPLATE)
             atomic_store(&worker->state, PP_WORKER_READY);
         else

@@ -190,6 +190,14 @@ static int apply(struct pp_worker *worker, const struct pp_box *box)
     return r < 0 ? step_failed(r, "seccomp") : 0;
 }
 
+bool pp_worker_closes(const struct pp_worker *worker)
+{
+    struct pp_box box;
+
+    return worker->box_size != 0 && pp_box_read(worker->box, worker->box_size, &box) == 0 &&
+           pp_box_has(&box, PP_BOX_CLOSES);
+}
+
 int pp_worker_confine(struct pp_worker *worker)
 {
     const char *hole;
@@ -205,5 +213,6 @@ int pp_worker_confine(struct pp_worker *worker)
     if (r < 0)
         return r;
     hole = find_hole(&box);
-    return hole ? pp_fail(-ENOTRECOVERABLE, "the sandbox does not hold: %s", hole) : 0;
+    return hole ? pp_fail(-ENOTRECOVERABLE, "the sandbox does not hold: %s", hole)
+                : PP_WORKER_CONFINED;
 }

@@ -9,6 +9,7 @@
 #include "ipc/page.h"
 #include "wire/message.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct pp_worker;
@@ -33,7 +34,7 @@ struct pp_worker_calls {
     void (*after_fork)(void *token, int child);
 };
 
-enum { PP_WORKER_FORKED = 2 };
+enum { PP_WORKER_FORKED = 2, PP_WORKER_CONFINED = 3 };
 
 /* Takes the descriptors of supervisor/keeper.h's numbers (3 to 7), moves them
  * close-on-exec to numbers out of the user's way and maps the pages. */
@@ -46,8 +47,10 @@ int pp_worker_hello(struct pp_worker *worker, const struct pp_worker_calls *call
 /* Sends the answer to Hello: HELLO_REPLY, or FAILURE with PP_FAILURE_START. */
 int pp_worker_reply(struct pp_worker *worker, const struct pp_message *reply);
 
-/* Gives up what only imports needed, and proves it: before pp_worker_reply says ready. 0 or a
- * negative errno; the process must then leave. */
+/* Whether that ends the imports: what may be needed later is to be imported before. */
+bool pp_worker_closes(const struct pp_worker *worker);
+/* Gives up what only imports needed, and proves it: before pp_worker_reply says ready. 0: there is
+ * no sandbox; PP_WORKER_CONFINED; or a negative errno: the process must then leave. */
 int pp_worker_confine(struct pp_worker *worker);
 
 /* Serves until the host says Goodbye or closes (0), or something breaks

@@ -20,6 +20,7 @@ from pyproc.worker import (
     leave,
     load,
     logs,
+    refusals,
     registry,
     template,
 )
@@ -133,10 +134,12 @@ class Handlers:
 
     def failure(self, raised: BaseException) -> failure.Described:
         """A failed call."""
+        refusals.explain(raised)
         return failure.describe(raised)
 
     def item(self, raised: BaseException) -> bytes:
         """A failed item of a chunk."""
+        refusals.explain(raised)
         return failure.pack_item(raised)
 
 
@@ -226,6 +229,7 @@ class _Application:
     def __init__(self, app: registry.App) -> None:
         plans = {name: checks.Plan(name, function) for name, function in app.functions.items()}
         self.app = app
+        self.plans = list(plans.values())
         self.entries = {name: plan.entry() for name, plan in plans.items()}
         if "PYPROC_FAULTS" in os.environ:  # only tests set it
             from pyproc.testing.inject import around
@@ -251,7 +255,10 @@ def _import(worker: _worker.Worker, preload: list[str]) -> _Application | None:
         app = load.load(kind, target, file, sources)
         logs.watch(worker)
         _run_hooks(app.warmup_hooks)
-        return _Application(app)
+        application = _Application(app)
+        if worker.closes():
+            refusals.prepare(application.plans)
+        return application
     except BaseException as raised:  # whatever an application does while it is imported
         worker.fail(failure.describe(_explain(raised), errors.KIND_START))
         return None
@@ -265,7 +272,8 @@ def _start(worker: _worker.Worker, application: _Application) -> bool:
         worker.fail(failure.describe(_explain(raised), errors.KIND_START))
         return False
     try:
-        worker.confine()
+        if worker.confine():
+            refusals.watch()
     except OSError as raised:
         worker.fail(failure.describe(load.refuse(str(raised.strerror)), errors.KIND_START))
         return False

@@ -1,0 +1,100 @@
+"""What a sandbox refused, in words: which layer, which path, and what would grant it.
+
+All of it is the worker's own claim; the refusal itself was the kernel's.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pyproc.worker.failure import Refusal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from pyproc.worker.checks import Plan
+
+_EPERM, _EACCES = 1, 13
+_CO_COROUTINE = 0x80
+_watching = False
+
+
+#: What the worker's own slow paths import when they are first needed.
+_OURS = (
+    "typing", "inspect", "difflib", "io", "pickle", "linecache", "traceback", "datetime",
+    "decimal", "uuid", "msgspec", "pyproc.codec", "pyproc.worker.baggage",
+    "pyproc.worker.attached",
+)  # fmt: skip
+
+
+def prepare(plans: Iterable[Plan]) -> None:
+    """Imports and resolves ahead what could not be had after watch()."""
+    for name in _OURS:
+        try:
+            __import__(name)
+        except ImportError:  # msgspec may be missing: who needs it is told so then
+            continue
+    for plan in plans:
+        try:
+            plan.hints()
+        except Refusal:  # it is told to the first call that meets it
+            continue
+        code = getattr(plan.function, "__code__", None)
+        if code is not None and code.co_flags & _CO_COROUTINE:
+            import pyproc.worker.tasks  # noqa: F401
+    import time
+
+    time.localtime()  # reads the time zone's file
+
+
+def watch() -> None:
+    """From now on there is a sandbox. Once, before the first call."""
+    global _watching
+    _watching = True
+    external = sys.modules.get("_frozen_importlib_external")
+    loader = getattr(external, "ExtensionFileLoader", None)
+    if loader is None:
+        return
+    create = loader.create_module
+
+    def create_module(self: Any, spec: Any) -> Any:
+        try:
+            return create(self, spec)
+        except ImportError as error:
+            if "failed to map segment" not in str(error) and "cannot enable exec" not in str(error):
+                raise
+            root = spec.name.partition(".")[0]
+            raise ImportError(
+                f"module {spec.name!r} is compiled code, and this sandbox lets no code in once the "
+                f"application is imported: Pool(preload=[{root!r}]) or an import at the top of the "
+                f"application loads it before; Sandbox('strict', late_native_imports=True) allows "
+                f"it ({error})",
+                name=spec.name,
+                path=spec.origin,
+            ) from None
+
+    loader.create_module = create_module
+
+
+def explain(raised: BaseException) -> None:
+    """Adds a note to an error that is likely the sandbox's."""
+    if not _watching or not isinstance(raised, PermissionError):
+        return
+    path = raised.filename
+    if raised.errno == _EACCES and isinstance(path, str):
+        note = (
+            f"the sandbox (Landlock, or the worker's own user) did not grant {path!r}: "
+            f"Sandbox(read=[...]), write=[...] or exec=[...] with it, or a directory above, does"
+        )
+    elif raised.errno == _EACCES:
+        note = "the sandbox (seccomp) lets no sockets be made: Sandbox(network=True) does"
+    elif raised.errno == _EPERM:
+        note = (
+            "the sandbox (seccomp, or Landlock for signals) refused the system call: a weaker "
+            "profile or Sandbox(syscalls=[...]) allows it"
+        )
+    else:
+        return
+    raised.add_note(note)
