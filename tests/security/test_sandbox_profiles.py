@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,18 +18,18 @@ ALL = ("baseline", *CLOSED)
 
 
 @pytest.fixture(scope="module", params=["exec", "template"])
-def method(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def method(request: pytest.FixtureRequest) -> Any:
+    return request.param
 
 
 @pytest.fixture(scope="module", params=ALL)
-def profile(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def profile(request: pytest.FixtureRequest) -> Any:
+    return request.param
 
 
 @pytest.fixture
-def pool(profile: str, method: str) -> Iterator[Pool]:
-    with Pool(APP, workers=1, sandbox=profile, start_method=method) as opened:  # type: ignore[arg-type]
+def pool(profile: str, method: Any) -> Iterator[Pool]:
+    with Pool(APP, workers=1, sandbox=profile, start_method=method) as opened:
         yield opened
 
 
@@ -110,8 +111,8 @@ def test_a_deadline_still_leaves_a_stack(pool: Pool) -> None:
 
 
 @pytest.fixture
-def baseline(method: str) -> Iterator[Pool]:
-    with Pool(APP, workers=1, sandbox="baseline", start_method=method) as opened:  # type: ignore[arg-type]
+def baseline(method: Any) -> Iterator[Pool]:
+    with Pool(APP, workers=1, sandbox="baseline", start_method=method) as opened:
         yield opened
 
 
@@ -140,8 +141,8 @@ def test_the_scratch_directory_goes_with_the_pool() -> None:
 
 
 @pytest.fixture(params=CLOSED)
-def closed(request: pytest.FixtureRequest, method: str) -> Iterator[Pool]:
-    with Pool(APP, workers=1, sandbox=request.param, start_method=method) as opened:  # type: ignore[arg-type]
+def closed(request: pytest.FixtureRequest, method: Any) -> Iterator[Pool]:
+    with Pool(APP, workers=1, sandbox=request.param, start_method=method) as opened:
         yield opened
 
 
@@ -158,8 +159,8 @@ def test_closed_profiles_read_nothing_of_the_system(closed: Pool, path: str) -> 
         closed.call("read", path)
 
 
-def test_strict_imports_pure_modules_late(method: str) -> None:
-    with Pool(APP, workers=1, sandbox="strict", start_method=method) as pool:  # type: ignore[arg-type]
+def test_strict_imports_pure_modules_late(method: Any) -> None:
+    with Pool(APP, workers=1, sandbox="strict", start_method=method) as pool:
         assert pool.call("imports", "colorsys") == "colorsys"
 
 
