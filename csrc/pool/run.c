@@ -289,8 +289,8 @@ static void tell_start_failed(struct pyproc_pool *pool, const struct pp_worker *
     struct pyproc_reply why = {0};
 
     pp_pool_explain_start(worker, &why);
-    start_failed(pool, &why, worker->born,
-                 pp_pool_was_victim(worker) || has_worked(pool, worker), done);
+    start_failed(pool, &why, worker->born, pp_pool_was_victim(worker) || has_worked(pool, worker),
+                 done);
     pyproc_reply_clear(&why);
 }
 
