@@ -215,11 +215,14 @@ class _Worker:
             if "missing" in answer:
                 text = str(answer["missing"])
                 return [reports.failed(item, "setup", text), reports.passed(item, "teardown")]
-            made = [reports.rebuild(item, data) for data in answer.get("reports", [])]
+            if not isinstance(answer.get("reports"), list):
+                raise reports.BadReport("the worker's answer has no list of reports")
+            made = [reports.rebuild(item, data) for data in answer["reports"]]
         except reports.BadReport as error:
             text = f"{error}: did the test write to a descriptor that is not its own?"
             return [reports.failed(item, "call", text), reports.passed(item, "teardown")]
-        for data in answer.get("warnings", []):
+        told = answer.get("warnings")
+        for data in told if isinstance(told, list) else []:
             reports.warn(item, data)
         for report in made:
             left = getattr(report, "pyproc_leaks", None)

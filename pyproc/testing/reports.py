@@ -12,6 +12,7 @@ import os
 import time
 import warnings
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import pytest
@@ -42,24 +43,53 @@ def rebuild(item: pytest.Item, data: object) -> pytest.TestReport:
     """The report that a worker's data stands for. Raises BadReport."""
     if not isinstance(data, dict) or data.get("$report_type") != "TestReport":
         raise BadReport("a report is a dictionary with a '$report_type' of 'TestReport'")
-    if data.get("when") not in PHASES or data.get("outcome") not in _OUTCOMES:
-        raise BadReport(f"a report says {data.get('when')!r} and {data.get('outcome')!r}")
-    data = {**data, "nodeid": item.nodeid, "location": item.location}
-    longrepr = data.get("longrepr")
-    if isinstance(longrepr, list):
-        if len(longrepr) != 3:
-            raise BadReport("a report's 'longrepr' has no three parts")
-        data["longrepr"] = (str(longrepr[0]), longrepr[1], str(longrepr[2]))
-    for name in ("sections", "user_properties"):
-        data[name] = [(str(pair[0]), pair[1]) for pair in _pairs(data.get(name))]
     hook = item.config.hook.pytest_report_from_serializable
     try:
-        report = hook(config=item.config, data=data)
+        report = hook(config=item.config, data=_checked(item, data))
+        if not isinstance(report, pytest.TestReport):
+            raise BadReport("no plugin knows this report")
+        str(report.longreprtext)  # what cannot be shown is found here, not at the run's end
+    except BadReport:
+        raise
     except Exception as error:  # what is inside may have any form
         raise BadReport(f"a report could not be read: {error!r}") from None
-    if not isinstance(report, pytest.TestReport):
-        raise BadReport("no plugin knows this report")
     return report
+
+
+def _checked(item: pytest.Item, data: dict[str, Any]) -> dict[str, Any]:
+    """The data with the types that pytest and plugins rely on, and the host's own names."""
+    if data.get("when") not in PHASES or data.get("outcome") not in _OUTCOMES:
+        raise BadReport(f"a report says {data.get('when')!r} and {data.get('outcome')!r}")
+    longrepr = data.get("longrepr")
+    if isinstance(longrepr, list):
+        if len(longrepr) != 3 or not isinstance(longrepr[1], int | None):
+            raise BadReport("a report's 'longrepr' is not path, line and reason")
+        longrepr = (str(longrepr[0]), longrepr[1], str(longrepr[2]))
+    elif not isinstance(longrepr, str | dict | None):
+        raise BadReport(f"a report's 'longrepr' is a {type(longrepr).__name__}")
+    times = {name: data.get(name, 0.0) for name in ("duration", "start", "stop")}
+    if not all(type(value) in (int, float) and isfinite(value) for value in times.values()):
+        raise BadReport("a report's times are no numbers")
+    own = {
+        "$report_type": "TestReport",
+        "nodeid": item.nodeid,
+        "location": item.location,
+        "keywords": dict.fromkeys(item.keywords, 1),
+        "outcome": data["outcome"],
+        "when": data["when"],
+        "longrepr": longrepr,
+        "sections": [(str(name), str(text)) for name, text in _pairs(data.get("sections"))],
+        "user_properties": [(str(n), value) for n, value in _pairs(data.get("user_properties"))],
+        **times,
+    }
+    more = {
+        name: value
+        for name, value in data.items()
+        if name not in own and name.isidentifier() and not hasattr(pytest.TestReport, name)
+    }
+    if not isinstance(more.get("wasxfail", ""), str):
+        raise BadReport("a report's 'wasxfail' is no text")
+    return {**more, **own}
 
 
 def _pairs(value: object) -> list[list[Any]]:
