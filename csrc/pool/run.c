@@ -75,8 +75,10 @@ bool pp_pool_was_victim(const struct pp_worker *worker)
 {
     const char *cause = worker->death.cause;
 
+    if (strcmp(cause, "host") == 0)
+        return true;
     return !worker->start && (strcmp(cause, "keeper") == 0 || strcmp(cause, "template") == 0 ||
-                              strcmp(cause, "oom") == 0 || strcmp(cause, "host") == 0 ||
+                              strcmp(cause, "oom") == 0 ||
                               (strcmp(cause, "signal") == 0 && worker->death.signal == SIGKILL));
 }
 
@@ -289,8 +291,8 @@ static void tell_start_failed(struct pyproc_pool *pool, const struct pp_worker *
     struct pyproc_reply why = {0};
 
     pp_pool_explain_start(worker, &why);
-    start_failed(pool, &why, worker->born,
-                 pp_pool_was_victim(worker) || has_worked(pool, worker), done);
+    start_failed(pool, &why, worker->born, pp_pool_was_victim(worker) || has_worked(pool, worker),
+                 done);
     pyproc_reply_clear(&why);
 }
 
