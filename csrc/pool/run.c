@@ -75,8 +75,10 @@ bool pp_pool_was_victim(const struct pp_worker *worker)
 {
     const char *cause = worker->death.cause;
 
+    if (strcmp(cause, "host") == 0)
+        return true;
     return !worker->start && (strcmp(cause, "keeper") == 0 || strcmp(cause, "template") == 0 ||
-                              strcmp(cause, "oom") == 0 || strcmp(cause, "host") == 0 ||
+                              strcmp(cause, "oom") == 0 ||
                               (strcmp(cause, "signal") == 0 && worker->death.signal == SIGKILL));
 }
 

@@ -39,6 +39,8 @@ void pp_supervisor_orphaned(struct pp_worker *worker)
 /* There is no process: say which step the kernel refused. */
 void pp_supervisor_failed(struct pp_worker *worker, const struct pp_keeper_event *event)
 {
+    bool short_of_room =
+        strcmp(event->step, "fork") == 0 && (event->error == EAGAIN || event->error == ENOMEM);
     char text[256], reason[64];
 
     if (strcmp(event->step, "adopt") == 0) { /* it died with its template, or just before */
@@ -52,7 +54,7 @@ void pp_supervisor_failed(struct pp_worker *worker, const struct pp_keeper_event
     worker->start = calloc(1, sizeof *worker->start);
     if (worker->start)
         pp_reply_end(&worker->start->reply, PYPROC_END_START, text);
-    (void)pp_worker_doom(worker, "start");
+    (void)pp_worker_doom(worker, short_of_room ? "host" : "start");
     pp_worker_ended(worker, NULL);
     worker->supervisor->calls->dead(worker->supervisor->token, worker);
 }
