@@ -83,8 +83,11 @@ class Delivery:
 
     def is_heard(self) -> bool:
         """Whether all output and records that have arrived are delivered; True on the delivery
-        thread, which would wait for itself."""
+        thread, which would wait for itself, and in a forked child, where the queue's lock may have
+        been left locked."""
         queue = self._queue
+        if os.getpid() != self._owner:
+            return True
         return queue is None or self._thread is threading.current_thread() or queue.is_idle()
 
     def catch_up(self, seconds: float = HEAR_SECONDS) -> None:

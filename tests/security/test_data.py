@@ -64,8 +64,12 @@ def test_the_hosts_code_never_unpickles() -> None:
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 if node.value.id in modules and node.attr in loaders:
                     found.append(f"{path.name}:{node.lineno} {node.value.id}.{node.attr}")
-            elif isinstance(node, ast.Name) and node.id in ("eval", "exec", "compile"):
-                found.append(f"{path.name}:{node.lineno} {node.id}")
+            elif (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in ("eval", "exec", "compile")
+            ):
+                found.append(f"{path.name}:{node.lineno} {node.func.id}")
             elif isinstance(node, ast.ImportFrom) and node.module in modules:
                 found.append(f"{path.name}:{node.lineno} from {node.module}")
     assert found == []
