@@ -192,7 +192,7 @@ class Confinement:
                 first.grant(path, LOOK | OPTIONAL)
         first.grant("/proc/self", LOOK | OPTIONAL)
         own = _places.of_interpreter(self._options["python"], bool(self._options.get("prefix")))
-        for path in own:
+        for path in (*own, os.path.realpath(self._options["python"])):
             first.grant(path, RUN | OPTIONAL)
         for path in self._import_places(own):
             self._grant_import(path, strict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -151,6 +152,13 @@ def newborns(pool: Pool) -> set[int]:
     return {pid for pid, parent in parents().items() if parent == keeper}
 
 
+def strike(pids: set[int]) -> None:
+    """Kills those that are still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 @pytest.mark.parametrize("moment", ["import", "warmup", "start"])
 @pytest.mark.parametrize("method", ["exec", "template"])
 def test_whoever_is_killed_while_it_starts_costs_no_call(
@@ -159,23 +167,20 @@ def test_whoever_is_killed_while_it_starts_costs_no_call(
     with Pool(write_app(tmp_path, moment), workers=1, start_method=method) as pool:
         for _ in range(2):
             (tmp_path / "seen").unlink(missing_ok=True)
-            for pid in newborns(pool):
-                os.kill(pid, signal.SIGKILL)
+            strike(newborns(pool))
             future = pool.submit("add", 1, 2)
             limit = time.monotonic() + DEADLINE
             while not (tmp_path / "seen").exists():
                 assert time.monotonic() < limit
                 time.sleep(0.002)
-            for pid in newborns(pool):
-                os.kill(pid, signal.SIGKILL)
+            strike(newborns(pool))
             assert future.result(DEADLINE) == 3
 
 
 def test_a_slow_template_holds_up_nobody_who_has_a_worker(tmp_path: Path) -> None:
     with Pool(write_app(tmp_path, "warmup"), workers=1, start_method="template") as pool:
         known = {worker.pid for worker in pool.workers()}
-        for pid in newborns(pool) - known:
-            os.kill(pid, signal.SIGKILL)
+        strike(newborns(pool) - known)
         began = time.monotonic()
         assert pool.call("add", 1, 2) == 3
         assert time.monotonic() - began < 0.4  # what the template sleeps
@@ -187,8 +192,7 @@ def test_a_worker_killed_while_it_is_replaced_costs_no_call(pool: Pool) -> None:
         for n in range(120):
             futures.append(recycled.submit("add", n, 1))
             if n % 20 == 19:
-                for pid in newborns(recycled) - {worker.pid for worker in recycled.workers()}:
-                    os.kill(pid, signal.SIGKILL)
+                strike(newborns(recycled) - {worker.pid for worker in recycled.workers()})
         assert [future.result(DEADLINE) for future in futures] == list(range(1, 121))
 
 

@@ -142,12 +142,6 @@ def late_import() -> str:
 
 
 @app.expose
-def capabilities() -> int:
-    text = Path("/proc/self/status").read_text()
-    return int(text.partition("CapEff:")[2].split()[0], 16)
-
-
-@app.expose
 def segfault() -> None:
     ctypes.string_at(8)
 
