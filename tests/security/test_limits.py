@@ -164,6 +164,7 @@ def test_a_stack_beyond_its_limit_costs_its_call_only(start: str) -> None:
         assert pool.call("use_stack", 100) == 1
 
 
+@pytest.mark.no_sanitizer("the sanitizer's runtime takes the soft limit of core files away")
 @both_starts
 def test_the_kernel_holds_forked_and_fresh_workers_to_the_same(start: str) -> None:
     limits = Limits(core="1MiB", file_size="2MiB", open_files=300, stack="4MiB")

@@ -14,6 +14,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PROFILES = ("baseline", "strict", "compute")
 
+pytestmark = pytest.mark.no_sanitizer("its host programs start without the sanitizer's runtime")
+
 PROGRAM = """
 import sys
 from pyproc import Pool, Sandbox, SandboxUnavailable
