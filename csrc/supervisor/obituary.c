@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -137,6 +138,9 @@ void pp_worker_ended(struct pp_worker *worker, const struct pp_keeper_event *eve
     fill(worker, event);
     atomic_store(&worker->state, PP_WORKER_DEAD);
     pp_futex_set(&worker->ended, 1);
+    /* A child that outlived worker and keeper may hold the other end: who still reads finds
+     * what was written, and then the end. */
+    (void)shutdown(worker->channel.fd, SHUT_RDWR);
 }
 
 enum pyproc_end pp_worker_end(const struct pp_worker *worker)
