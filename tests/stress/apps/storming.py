@@ -80,6 +80,17 @@ def crash(how: str) -> None:
     raise AssertionError(how)
 
 
+def is_running(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 @app.expose
 def hang(how: str) -> None:
     """Goes on for ever, each time in another way."""
@@ -93,8 +104,10 @@ def hang(how: str) -> None:
     elif how == "stopped":
         os.kill(os.getpid(), signal.SIGSTOP)
     elif how == "child":
+        keeper = os.getppid()
         if os.fork() == 0:
-            time.sleep(600)
+            while is_running(keeper):  # which ends its workers' trees; nobody does without it
+                time.sleep(0.1)
             os._exit(0)
     elif how == "thread":
         threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
