@@ -165,8 +165,8 @@ int pp_envelope_open(const uint8_t *body, size_t n, enum pp_message_kind *kindp,
 
     if (n == 0)
         return pp_message_bad("the envelope is empty");
-    if (take_tag(&in, &number, &wire) != 0 || wire != WIRE_LENGTH || number < PP_MESSAGE_HELLO ||
-        number > PP_MESSAGE_GOODBYE)
+    if (take_tag(&in, &number, &wire) != 0 || wire != WIRE_LENGTH ||
+        protobuf_c_message_descriptor_get_field(&pyproc__v1__envelope__descriptor, number) == NULL)
         return pp_message_bad("the envelope holds no message that is known");
     if (!pp_take_bytes(&in, &inside))
         return pp_message_bad("a length points outside its message");

@@ -1,6 +1,6 @@
-/* fast.c - Call and Result without protobuf-c.
+/* fast.c - Call, Result and StreamItem without protobuf-c.
  *
- * Every call needs one of each, and protobuf-c would copy the payload three times
+ * Every call needs one of the first two, and protobuf-c would copy the payload three times
  * on the way (once out, shifted once, once in) and allocate each field. Here it is
  * copied once, into the frame, and lent where it lies when read. Written bytes are
  * those of protobuf-c, as the golden vectors prove. The reader knows only fields in
@@ -26,12 +26,20 @@ enum {
     CALL_ITEMS = 0x38,
     CALL_BAGGAGE = 0x42,
     CALL_ATTACHMENTS = 0x48,
+    CALL_STREAM_ITEMS = 0x50,
+    CALL_STREAM_BYTES = 0x58,
+    CALL_SHARED = 0x60,
 
     RESULT_PAYLOAD = 0x12,
     RESULT_CODEC = 0x18,
     RESULT_EVENTS = 0x20,
     RESULT_BASE = 0x28,
     RESULT_COUNT = 0x30,
+
+    ITEM_PAYLOAD = 0x12,
+    ITEM_CODEC = 0x18,
+    ITEM_FIRST = 0x20,
+    ITEM_COUNT = 0x28,
 };
 
 /* More keywords than this are left to the long path, which counts all fields. */
@@ -111,6 +119,7 @@ static bool read_call(struct pp_arena *arena, struct pp_cursor in, struct pp_mes
     uint64_t codec;
     uint64_t items;
     uint64_t attachments;
+    uint64_t shared;
 
     if (!take_id(&in, &call->id) || !take_text(&in, CALL_FUNCTION, &call->function) ||
         !take_payload(&in, CALL_PAYLOAD, &call->payload) ||
@@ -119,8 +128,12 @@ static bool read_call(struct pp_arena *arena, struct pp_cursor in, struct pp_mes
         !take_number(&in, CALL_REMAINING, UINT64_MAX, &call->remaining_us) ||
         !take_number(&in, CALL_ITEMS, UINT32_MAX, &items) ||
         !take_payload(&in, CALL_BAGGAGE, &call->baggage) ||
-        !take_number(&in, CALL_ATTACHMENTS, UINT32_MAX, &attachments))
+        !take_number(&in, CALL_ATTACHMENTS, UINT32_MAX, &attachments) ||
+        !take_number(&in, CALL_STREAM_ITEMS, UINT64_MAX, &call->stream_items) ||
+        !take_number(&in, CALL_STREAM_BYTES, UINT64_MAX, &call->stream_bytes) ||
+        !take_number(&in, CALL_SHARED, 1, &shared))
         return false;
+    call->shared = shared != 0;
     call->attachments = (uint32_t)attachments;
     call->codec = (enum pp_codec)codec;
     call->items = (uint32_t)items;
@@ -145,6 +158,21 @@ static bool read_result(struct pp_cursor in, struct pp_message_result *result)
     return in.at == in.end;
 }
 
+static bool read_stream_item(struct pp_cursor in, struct pp_message_stream_item *item)
+{
+    uint64_t codec;
+    uint64_t count;
+
+    if (!take_id(&in, &item->id) || !take_payload(&in, ITEM_PAYLOAD, &item->payload) ||
+        !take_number(&in, ITEM_CODEC, PP_CODEC_PICKLE, &codec) ||
+        !take_number(&in, ITEM_FIRST, UINT64_MAX, &item->first) ||
+        !take_number(&in, ITEM_COUNT, UINT32_MAX, &count))
+        return false;
+    item->codec = (enum pp_codec)codec;
+    item->count = (uint32_t)count;
+    return in.at == in.end;
+}
+
 bool pp_fast_read(struct pp_arena *arena, enum pp_message_kind kind, struct pp_cursor inside,
                   struct pp_message *messagep)
 {
@@ -153,6 +181,8 @@ bool pp_fast_read(struct pp_arena *arena, enum pp_message_kind kind, struct pp_c
         return read_call(arena, inside, &messagep->call);
     if (kind == PP_MESSAGE_RESULT)
         return read_result(inside, &messagep->result);
+    if (kind == PP_MESSAGE_STREAM_ITEM)
+        return read_stream_item(inside, &messagep->stream_item);
     return false;
 }
 
@@ -245,7 +275,8 @@ static size_t call_size(const struct pp_message_call *call)
     size_t size = 9 + bytes_size(call->function.size) + bytes_size(call->payload.size) +
                   number_size(call->codec) + number_size(call->remaining_us) +
                   number_size(call->items) + bytes_size(call->baggage.size) +
-                  number_size(call->attachments);
+                  number_size(call->attachments) + number_size(call->stream_items) +
+                  number_size(call->stream_bytes) + number_size(call->shared);
 
     for (size_t i = 0; i < call->n_keywords; i++)
         size += item_size(call->keywords[i].size);
@@ -265,7 +296,7 @@ static int write_call(struct pp_buffer *out, size_t limit, const struct pp_messa
     uint8_t *at;
     int r;
 
-    if (!call_text_valid(call) || call->n_keywords > PP_MESSAGE_FIELDS_MAX - 9)
+    if (!call_text_valid(call) || call->n_keywords > PP_MESSAGE_FIELDS_MAX - 12)
         return refuse_names();
     r = open_envelope(out, limit, message, size, &at);
     if (r != 0)
@@ -279,7 +310,10 @@ static int write_call(struct pp_buffer *out, size_t limit, const struct pp_messa
     at = put_number(at, CALL_REMAINING, call->remaining_us);
     at = put_number(at, CALL_ITEMS, call->items);
     at = put_bytes(at, CALL_BAGGAGE, call->baggage);
-    (void)put_number(at, CALL_ATTACHMENTS, call->attachments);
+    at = put_number(at, CALL_ATTACHMENTS, call->attachments);
+    at = put_number(at, CALL_STREAM_ITEMS, call->stream_items);
+    at = put_number(at, CALL_STREAM_BYTES, call->stream_bytes);
+    (void)put_number(at, CALL_SHARED, call->shared);
     pp_buffer_commit(out, PP_FRAME_HEADER + item_size(size));
     return 0;
 }
@@ -305,9 +339,30 @@ static int write_result(struct pp_buffer *out, size_t limit, const struct pp_mes
     return 0;
 }
 
+static int write_stream_item(struct pp_buffer *out, size_t limit, const struct pp_message *message)
+{
+    const struct pp_message_stream_item *item = &message->stream_item;
+    size_t size = 9 + bytes_size(item->payload.size) + number_size(item->codec) +
+                  number_size(item->first) + number_size(item->count);
+    uint8_t *at;
+    int r = open_envelope(out, limit, message, size, &at);
+
+    if (r != 0)
+        return r;
+    at = put_id(at, item->id);
+    at = put_bytes(at, ITEM_PAYLOAD, item->payload);
+    at = put_number(at, ITEM_CODEC, item->codec);
+    at = put_number(at, ITEM_FIRST, item->first);
+    (void)put_number(at, ITEM_COUNT, item->count);
+    pp_buffer_commit(out, PP_FRAME_HEADER + item_size(size));
+    return 0;
+}
+
 int pp_fast_write(struct pp_buffer *out, size_t limit, const struct pp_message *message)
 {
     if (message->kind == PP_MESSAGE_CALL)
         return write_call(out, limit, message);
+    if (message->kind == PP_MESSAGE_STREAM_ITEM)
+        return write_stream_item(out, limit, message);
     return write_result(out, limit, message);
 }

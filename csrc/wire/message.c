@@ -31,6 +31,8 @@ static bool may_send(enum pp_sender sender, enum pp_message_kind kind)
     case PP_MESSAGE_HELLO:
     case PP_MESSAGE_CALL:
     case PP_MESSAGE_GOODBYE:
+    case PP_MESSAGE_STREAM_CREDIT:
+    case PP_MESSAGE_CANCEL:
         return sender == PP_FROM_HOST;
     case PP_MESSAGE_HELLO_REPLY:
     case PP_MESSAGE_RESULT:
@@ -38,9 +40,12 @@ static bool may_send(enum pp_sender sender, enum pp_message_kind kind)
     case PP_MESSAGE_CHUNK_PART:
     case PP_MESSAGE_RETURNED:
     case PP_MESSAGE_LOG:
+    case PP_MESSAGE_STREAM_ITEM:
+    case PP_MESSAGE_PROGRESS:
         return sender == PP_FROM_WORKER;
     case PP_MESSAGE_PING:
     case PP_MESSAGE_PONG:
+    case PP_MESSAGE_STREAM_END:
         return true;
     default:
         return false;
@@ -93,7 +98,8 @@ int pp_message_write(struct pp_buffer *out, struct pp_arena *arena, size_t limit
 {
     if (pp_message_rules(message) != 0)
         return pp_fail(-EINVAL, "write a message (%s)", why);
-    if (message->kind == PP_MESSAGE_CALL || message->kind == PP_MESSAGE_RESULT)
+    if (message->kind == PP_MESSAGE_CALL || message->kind == PP_MESSAGE_RESULT ||
+        message->kind == PP_MESSAGE_STREAM_ITEM)
         return pp_fast_write(out, limit, message);
     return pp_envelope_pack(out, arena, limit, message);
 }

@@ -70,17 +70,22 @@ enum pp_sender { PP_FROM_HOST = 1, PP_FROM_WORKER = 2 };
 
 enum pp_message_kind {
     PP_MESSAGE_NONE,
-    PP_MESSAGE_HELLO,       /* from the host */
-    PP_MESSAGE_HELLO_REPLY, /* from the worker */
-    PP_MESSAGE_CALL,        /* from the host */
-    PP_MESSAGE_RESULT,      /* from the worker */
-    PP_MESSAGE_FAILURE,     /* from the worker */
-    PP_MESSAGE_CHUNK_PART,  /* from the worker */
-    PP_MESSAGE_RETURNED,    /* from the worker */
-    PP_MESSAGE_LOG,         /* from the worker, event channel only */
-    PP_MESSAGE_PING,        /* either */
-    PP_MESSAGE_PONG,        /* either */
-    PP_MESSAGE_GOODBYE,     /* from the host */
+    PP_MESSAGE_HELLO,         /* from the host */
+    PP_MESSAGE_HELLO_REPLY,   /* from the worker */
+    PP_MESSAGE_CALL,          /* from the host */
+    PP_MESSAGE_RESULT,        /* from the worker */
+    PP_MESSAGE_FAILURE,       /* from the worker */
+    PP_MESSAGE_CHUNK_PART,    /* from the worker */
+    PP_MESSAGE_RETURNED,      /* from the worker */
+    PP_MESSAGE_LOG,           /* from the worker, event channel only */
+    PP_MESSAGE_PING,          /* either */
+    PP_MESSAGE_PONG,          /* either */
+    PP_MESSAGE_GOODBYE,       /* from the host */
+    PP_MESSAGE_STREAM_ITEM,   /* from the worker */
+    PP_MESSAGE_STREAM_CREDIT, /* from the host */
+    PP_MESSAGE_STREAM_END,    /* either */
+    PP_MESSAGE_PROGRESS,      /* from the worker, event channel only */
+    PP_MESSAGE_CANCEL = 19,   /* from the host */
 };
 
 struct pp_function_source {
@@ -100,8 +105,16 @@ struct pp_message_hello {
     struct pp_bytes box; /* csrc/security/box.h */
 };
 
+enum pp_function_kind {
+    PP_FUNCTION_PLAIN,
+    PP_FUNCTION_ASYNC,
+    PP_FUNCTION_GENERATOR,
+    PP_FUNCTION_ASYNC_GENERATOR,
+};
+
 struct pp_function_info {
     struct pp_bytes name, signature;
+    enum pp_function_kind kind;
 };
 
 struct pp_message_hello_reply {
@@ -120,7 +133,9 @@ struct pp_message_call {
     uint64_t remaining_us; /* 0: no deadline */
     uint32_t items;        /* not 0: a chunk */
     struct pp_bytes baggage;
-    uint32_t attachments; /* descriptors that travel with the frame */
+    uint32_t attachments;                /* descriptors that travel with the frame */
+    uint64_t stream_items, stream_bytes; /* the first credit of a stream; 0: it is none */
+    bool shared;                         /* other calls run beside it */
 };
 
 struct pp_message_result {
@@ -163,6 +178,35 @@ struct pp_message_log {
     uint64_t dropped;
 };
 
+struct pp_message_stream_item {
+    uint64_t id;
+    struct pp_bytes payload;
+    enum pp_codec codec; /* never PP_CODEC_PICKLE */
+    uint64_t first;
+    uint32_t count; /* never 0 */
+};
+
+/* In all, since the stream began. */
+struct pp_message_stream_credit {
+    uint64_t id, items, bytes;
+};
+
+struct pp_message_stream_end {
+    uint64_t id, items, events;
+};
+
+struct pp_message_progress {
+    uint64_t sequence, call;
+    double done, total; /* finite, 0 or more */
+    bool has_total;
+    struct pp_bytes message;
+};
+
+struct pp_message_cancel {
+    uint64_t id;
+    bool timeout;
+};
+
 struct pp_message {
     enum pp_message_kind kind;
     union {
@@ -175,6 +219,11 @@ struct pp_message {
         uint64_t returned; /* the id */
         struct pp_message_log log;
         uint64_t nonce; /* of ping and pong */
+        struct pp_message_stream_item stream_item;
+        struct pp_message_stream_credit stream_credit;
+        struct pp_message_stream_end stream_end;
+        struct pp_message_progress progress;
+        struct pp_message_cancel cancel;
     };
 };
 

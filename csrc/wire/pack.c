@@ -94,6 +94,7 @@ static Pyproc__V1__FunctionInfo **make_infos(struct maker *maker, const struct p
         pyproc__v1__function_info__init(&parts[i]);
         parts[i].name = make_string(maker, in[i].name);
         parts[i].signature = make_string(maker, in[i].signature);
+        parts[i].kind = (Pyproc__V1__FunctionKind)in[i].kind;
         out[i] = &parts[i];
     }
     return out;
@@ -167,6 +168,9 @@ static void fill_call(struct maker *maker, const struct pp_message_call *in, Pyp
     out->items = in->items;
     out->baggage = binary(in->baggage);
     out->attachments = in->attachments;
+    out->stream_items = in->stream_items;
+    out->stream_bytes = in->stream_bytes;
+    out->shared = in->shared;
 }
 
 static void fill_result(const struct pp_message_result *in, Pyproc__V1__Result *out)
@@ -215,6 +219,45 @@ static void fill_log(struct maker *maker, const struct pp_message_log *in, Pypro
     out->extra = binary(in->extra);
 }
 
+static void fill_stream_item(const struct pp_message_stream_item *in, Pyproc__V1__StreamItem *out)
+{
+    pyproc__v1__stream_item__init(out);
+    out->id = in->id;
+    out->payload = binary(in->payload);
+    out->codec = (Pyproc__V1__Codec)in->codec;
+    out->first = in->first;
+    out->count = in->count;
+}
+
+static void fill_stream_credit(const struct pp_message_stream_credit *in,
+                               Pyproc__V1__StreamCredit *out)
+{
+    pyproc__v1__stream_credit__init(out);
+    out->id = in->id;
+    out->items = in->items;
+    out->bytes = in->bytes;
+}
+
+static void fill_stream_end(const struct pp_message_stream_end *in, Pyproc__V1__StreamEnd *out)
+{
+    pyproc__v1__stream_end__init(out);
+    out->id = in->id;
+    out->items = in->items;
+    out->events = in->events;
+}
+
+static void fill_progress(struct maker *maker, const struct pp_message_progress *in,
+                          Pyproc__V1__Progress *out)
+{
+    pyproc__v1__progress__init(out);
+    out->sequence = in->sequence;
+    out->call = in->call;
+    out->done = in->done;
+    out->total = in->total;
+    out->has_total = in->has_total;
+    out->message = make_string(maker, in->message);
+}
+
 /* The message inside an envelope; all kinds, so that it can live on the stack. */
 union inside {
     Pyproc__V1__Hello hello;
@@ -228,6 +271,11 @@ union inside {
     Pyproc__V1__Ping ping;
     Pyproc__V1__Pong pong;
     Pyproc__V1__Goodbye goodbye;
+    Pyproc__V1__StreamItem stream_item;
+    Pyproc__V1__StreamCredit stream_credit;
+    Pyproc__V1__StreamEnd stream_end;
+    Pyproc__V1__Progress progress;
+    Pyproc__V1__Cancel cancel;
 };
 
 static void fill_inside(struct maker *maker, const struct pp_message *message, union inside *inside)
@@ -265,6 +313,23 @@ static void fill_inside(struct maker *maker, const struct pp_message *message, u
     case PP_MESSAGE_PONG:
         pyproc__v1__pong__init(&inside->pong);
         inside->pong.nonce = message->nonce;
+        break;
+    case PP_MESSAGE_STREAM_ITEM:
+        fill_stream_item(&message->stream_item, &inside->stream_item);
+        break;
+    case PP_MESSAGE_STREAM_CREDIT:
+        fill_stream_credit(&message->stream_credit, &inside->stream_credit);
+        break;
+    case PP_MESSAGE_STREAM_END:
+        fill_stream_end(&message->stream_end, &inside->stream_end);
+        break;
+    case PP_MESSAGE_PROGRESS:
+        fill_progress(maker, &message->progress, &inside->progress);
+        break;
+    case PP_MESSAGE_CANCEL:
+        pyproc__v1__cancel__init(&inside->cancel);
+        inside->cancel.id = message->cancel.id;
+        inside->cancel.timeout = message->cancel.timeout;
         break;
     case PP_MESSAGE_NONE:
     case PP_MESSAGE_GOODBYE:

@@ -29,6 +29,10 @@ static int call_rules(const struct pp_message_call *call)
         return pp_message_bad("call: more items than bytes");
     if (call->attachments > PP_ATTACHMENTS_MAX)
         return pp_message_bad("call: too many attachments");
+    if ((call->stream_items == 0) != (call->stream_bytes == 0))
+        return pp_message_bad("call: half of a stream's credit");
+    if ((call->items != 0) + (call->stream_items != 0) + call->shared > 1)
+        return pp_message_bad("call: a chunk, a stream and a shared call are three things");
     return 0;
 }
 
@@ -85,6 +89,47 @@ static int failure_rules(const struct pp_message_failure *failure)
     return nodes_rules(failure->nodes, failure->n_nodes);
 }
 
+static int stream_item_rules(const struct pp_message_stream_item *item)
+{
+    if (item->id == 0)
+        return pp_message_bad("stream: the id is 0");
+    if (item->codec != PP_CODEC_MSGPACK && item->codec != PP_CODEC_RICH)
+        return pp_message_bad("stream: no codec that a worker may use");
+    if (item->count == 0)
+        return pp_message_bad("stream: a frame without items");
+    if (item->count > item->payload.size)
+        return pp_message_bad("stream: more items than bytes");
+    if (item->first > UINT64_MAX - item->count)
+        return pp_message_bad("stream: the item numbers overflow");
+    return 0;
+}
+
+static int progress_rules(const struct pp_message_progress *progress)
+{
+    if (progress->call == 0)
+        return pp_message_bad("progress: the call is 0");
+    if (!isfinite(progress->done) || progress->done < 0)
+        return pp_message_bad("progress: it is not finite, or negative");
+    if (!isfinite(progress->total) || progress->total < 0)
+        return pp_message_bad("progress: the total is not finite, or negative");
+    if (!progress->has_total && progress->total > 0)
+        return pp_message_bad("progress: a total that is none");
+    return 0;
+}
+
+static int id_rules(uint64_t id)
+{
+    return id == 0 ? pp_message_bad("the id is 0") : 0;
+}
+
+static int hello_reply_rules(const struct pp_message_hello_reply *reply)
+{
+    for (size_t i = 0; i < reply->n_functions; i++)
+        if (reply->functions[i].kind > PP_FUNCTION_ASYNC_GENERATOR)
+            return pp_message_bad("hello: a function of no kind");
+    return 0;
+}
+
 int pp_message_rules(const struct pp_message *message)
 {
     switch (message->kind) {
@@ -102,7 +147,18 @@ int pp_message_rules(const struct pp_message *message)
         return message->returned == 0 ? pp_message_bad("returned: the id is 0") : 0;
     case PP_MESSAGE_LOG:
         return isfinite(message->log.created) ? 0 : pp_message_bad("log: the time is not finite");
+    case PP_MESSAGE_STREAM_ITEM:
+        return stream_item_rules(&message->stream_item);
+    case PP_MESSAGE_STREAM_CREDIT:
+        return id_rules(message->stream_credit.id);
+    case PP_MESSAGE_STREAM_END:
+        return id_rules(message->stream_end.id);
+    case PP_MESSAGE_CANCEL:
+        return id_rules(message->cancel.id);
+    case PP_MESSAGE_PROGRESS:
+        return progress_rules(&message->progress);
     case PP_MESSAGE_HELLO_REPLY:
+        return hello_reply_rules(&message->hello_reply);
     case PP_MESSAGE_PING:
     case PP_MESSAGE_PONG:
     case PP_MESSAGE_GOODBYE:

@@ -18,6 +18,11 @@ static_assert((int)PP_TARGET_FUNCTIONS == PYPROC__V1__TARGET_KIND__TARGET_FUNCTI
 static_assert((int)PP_FAILURE_START == PYPROC__V1__FAILURE_KIND__FAILURE_START, "failure");
 static_assert((int)PP_RELATION_MEMBER == PYPROC__V1__RELATION__RELATION_MEMBER, "relation");
 static_assert((int)PP_MESSAGE_GOODBYE == PYPROC__V1__ENVELOPE__KIND_GOODBYE, "kind");
+static_assert((int)PP_MESSAGE_PROGRESS == PYPROC__V1__ENVELOPE__KIND_PROGRESS, "kind");
+static_assert((int)PP_MESSAGE_CANCEL == PYPROC__V1__ENVELOPE__KIND_CANCEL, "kind");
+static_assert((int)PP_FUNCTION_ASYNC_GENERATOR ==
+                  PYPROC__V1__FUNCTION_KIND__FUNCTION_ASYNC_GENERATOR,
+              "function");
 
 struct lender {
     struct pp_arena *arena;
@@ -91,6 +96,7 @@ static const struct pp_function_info *infos(struct lender *lender, Pyproc__V1__F
         out[i] = (struct pp_function_info){
             .name = text(in[i]->name),
             .signature = text(in[i]->signature),
+            .kind = (enum pp_function_kind)in[i]->kind,
         };
     return out;
 }
@@ -162,6 +168,9 @@ static struct pp_message_call from_call(struct lender *lender, const Pyproc__V1_
         .items = in->items,
         .baggage = bytes(in->baggage),
         .attachments = in->attachments,
+        .stream_items = in->stream_items,
+        .stream_bytes = in->stream_bytes,
+        .shared = in->shared,
     };
 }
 
@@ -214,6 +223,46 @@ static struct pp_message_log from_log(const Pyproc__V1__Log *in)
     };
 }
 
+static struct pp_message_stream_item from_stream_item(const Pyproc__V1__StreamItem *in)
+{
+    return (struct pp_message_stream_item){
+        .id = in->id,
+        .payload = bytes(in->payload),
+        .codec = (enum pp_codec)in->codec,
+        .first = in->first,
+        .count = in->count,
+    };
+}
+
+static struct pp_message_progress from_progress(const Pyproc__V1__Progress *in)
+{
+    return (struct pp_message_progress){
+        .sequence = in->sequence,
+        .call = in->call,
+        .done = in->done,
+        .total = in->total,
+        .has_total = in->has_total,
+        .message = text(in->message),
+    };
+}
+
+/* Kinds that streams and calls side by side need. */
+static void from_stream_envelope(const Pyproc__V1__Envelope *in, struct pp_message *message)
+{
+    if (message->kind == PP_MESSAGE_STREAM_ITEM)
+        message->stream_item = from_stream_item(in->stream_item);
+    else if (message->kind == PP_MESSAGE_STREAM_CREDIT)
+        message->stream_credit = (struct pp_message_stream_credit){
+            in->stream_credit->id, in->stream_credit->items, in->stream_credit->bytes};
+    else if (message->kind == PP_MESSAGE_STREAM_END)
+        message->stream_end = (struct pp_message_stream_end){
+            in->stream_end->id, in->stream_end->items, in->stream_end->events};
+    else if (message->kind == PP_MESSAGE_PROGRESS)
+        message->progress = from_progress(in->progress);
+    else
+        message->cancel = (struct pp_message_cancel){in->cancel->id, in->cancel->timeout};
+}
+
 static void from_envelope(struct lender *lender, const Pyproc__V1__Envelope *in,
                           struct pp_message *message)
 {
@@ -248,6 +297,13 @@ static void from_envelope(struct lender *lender, const Pyproc__V1__Envelope *in,
         break;
     case PP_MESSAGE_PONG:
         message->nonce = in->pong->nonce;
+        break;
+    case PP_MESSAGE_STREAM_ITEM:
+    case PP_MESSAGE_STREAM_CREDIT:
+    case PP_MESSAGE_STREAM_END:
+    case PP_MESSAGE_PROGRESS:
+    case PP_MESSAGE_CANCEL:
+        from_stream_envelope(in, message);
         break;
     case PP_MESSAGE_NONE:
     case PP_MESSAGE_GOODBYE:

@@ -53,7 +53,7 @@ static const struct bad_body bad_bodies[] = {
     /* The envelope. */
     HOST("", "empty"),
     HOST("{\"id\":1}", "no message that is known"),
-    HOST("\x62\0", "no message that is known"),
+    HOST("\xf2\1\0", "no message that is known"),
     HOST("\x18\1", "no message that is known"),
     HOST("\x9a\0\0", "no message that is known"), /* a tag longer than it need be */
     HOST("\x5a\0\x5a\0", "more than one"),
@@ -140,6 +140,29 @@ static const struct bad_body bad_bodies[] = {
     HOST("\x0a\2\x10\1", "target kind"),
     HOST("\x0a\6\x10\1\x20\1\x3a\1", "outside"),
     HOST("\x0a\x08\x10\1\x20\1\x3a\2\x32\0", "unknown"),
+    /* Streams: of a call 0x50 and 0x58 are the credit, 0x60 says shared. */
+    HOST("\x1a\x0f" ID "\x20\1\x50\1\x58\1", NULL),
+    HOST("\x1a\x0d" ID "\x20\1\x50\1", "half of a stream's credit"),
+    HOST("\x1a\x0d" ID "\x20\1\x58\1", "half of a stream's credit"),
+    HOST("\x1a\x11" ID "\x20\1\x50\1\x58\1\x60\1", "three things"),
+    HOST("\x1a\x0d" ID "\x20\1\x60\2", "too large"),
+    WORKER("\x62\x10" ID "\x12\1\xc0\x18\1\x28\1", NULL),
+    WORKER("\x62\x10" ID0 "\x12\1\xc0\x18\1\x28\1", "stream: the id is 0"),
+    WORKER("\x62\x10" ID "\x12\1\xc0\x18\3\x28\1", "no codec that a worker may use"),
+    WORKER("\x62\x0e" ID "\x12\1\xc0\x18\1", "without items"),
+    WORKER("\x62\x10" ID "\x12\1\xc0\x18\1\x28\2", "more items than bytes"),
+    WORKER("\x62\x1b" ID "\x12\1\xc0\x18\1\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\1\x28\1",
+           "overflow"),
+    HOST("\x6a\0", "the id is 0"),
+    WORKER("\x72\0", "the id is 0"),
+    HOST("\x9a\1\0", "the id is 0"),
+    /* Progress: 0x19 is how much is done, 0x21 the total, 0x28 that there is one. */
+    WORKER("\x7a\x09\x11\1\0\0\0\0\0\0\0", NULL),
+    WORKER("\x7a\0", "progress: the call is 0"),
+    WORKER("\x7a\x12\x11\1\0\0\0\0\0\0\0\x19\0\0\0\0\0\0\xf8\x7f", "not finite"),
+    WORKER("\x7a\x12\x11\1\0\0\0\0\0\0\0\x19\0\0\0\0\0\0\xf0\xbf", "or negative"),
+    WORKER("\x7a\x12\x11\1\0\0\0\0\0\0\0\x21\0\0\0\0\0\0\xf0\x7f", "total is not finite"),
+    WORKER("\x7a\x12\x11\1\0\0\0\0\0\0\0\x21\0\0\0\0\0\0\xf0\x3f", "a total that is none"),
 };
 
 struct text {

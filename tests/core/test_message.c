@@ -19,7 +19,8 @@ static_assert(GOLDENS == sizeof messages / sizeof messages[0], "a struct for eve
 /* Who may send the message of this golden body. */
 static enum pp_sender sender_of(enum pp_message_kind kind)
 {
-    bool host = kind == PP_MESSAGE_HELLO || kind == PP_MESSAGE_CALL || kind == PP_MESSAGE_GOODBYE;
+    bool host = kind == PP_MESSAGE_HELLO || kind == PP_MESSAGE_CALL || kind == PP_MESSAGE_GOODBYE ||
+                kind == PP_MESSAGE_STREAM_CREDIT || kind == PP_MESSAGE_CANCEL;
 
     return host ? PP_FROM_HOST : PP_FROM_WORKER;
 }
@@ -207,7 +208,8 @@ static void a_message_from_the_wrong_end_is_bad(void)
     for (size_t i = 0; i < GOLDENS; i++) {
         enum pp_sender right = sender_of(messages[i].kind);
         enum pp_sender wrong = right == PP_FROM_HOST ? PP_FROM_WORKER : PP_FROM_HOST;
-        bool either = messages[i].kind == PP_MESSAGE_PING || messages[i].kind == PP_MESSAGE_PONG;
+        bool either = messages[i].kind == PP_MESSAGE_PING || messages[i].kind == PP_MESSAGE_PONG ||
+                      messages[i].kind == PP_MESSAGE_STREAM_END;
 
         CHECK_EQ(read_copy(wrong, goldens[i].body, goldens[i].size, NULL),
                  either ? 0 : PP_MESSAGE_BAD);

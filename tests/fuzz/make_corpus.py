@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "core" / "golden" / "golden.h"
-FROM_HOST = ("hello", "hello_least", "call", "goodbye")
+FROM_HOST = ("hello", "hello_least", "call", "goodbye", "stream_credit", "cancel")
 VECTOR = re.compile(r"golden_(\w+)\[\] = \{([^}]*)\}")
 
 

@@ -29,6 +29,7 @@ MESSAGES = {
     "hello_reply": """hello_reply {
         version: 1 python_version: "3.11.2" prefix: "/venv" base_prefix: "/usr"
         functions { name: "extract" signature: "(data: bytes, page: int = 0) -> str" }
+        functions { name: "pages" kind: FUNCTION_ASYNC_GENERATOR }
         functions { } }""",
     "hello_reply_least": "hello_reply { }",
     "call": """call {
@@ -65,6 +66,18 @@ MESSAGES = {
     "ping_least": "ping { }",
     "pong": "pong { nonce: 127 }",
     "goodbye": "goodbye { }",
+    "call_stream": """call {
+        id: 3 codec: CODEC_MSGPACK stream_items: 4096 stream_bytes: 1048576 }""",
+    "call_shared": "call { id: 3 codec: CODEC_MSGPACK shared: true }",
+    "stream_item": """stream_item {
+        id: 6 payload: "\\xc0\\xc3\\x01" codec: CODEC_MSGPACK first: 0xfffffffff count: 3 }""",
+    "stream_item_least": 'stream_item { id: 1 codec: CODEC_RICH payload: "\\xc0" count: 1 }',
+    "stream_credit": "stream_credit { id: 6 items: 300 bytes: 0xffffffffffffffff }",
+    "stream_end": "stream_end { id: 6 items: 70000 events: 12 }",
+    "progress": """progress {
+        sequence: 4 call: 6 done: 0.5 total: 2.25 has_total: true message: "page \\303\\237" }""",
+    "progress_least": "progress { call: 1 }",
+    "cancel": "cancel { id: 6 timeout: true }",
 }
 
 

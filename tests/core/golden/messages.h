@@ -15,6 +15,7 @@ static const struct pp_function_source sources[] = {
 static const struct pp_bytes search_path[] = {TEXT("/srv/app"), TEXT(""), TEXT("/usr/lib/python3")};
 static const struct pp_function_info infos[] = {
     {.name = TEXT("extract"), .signature = TEXT("(data: bytes, page: int = 0) -> str")},
+    {.name = TEXT("pages"), .kind = PP_FUNCTION_ASYNC_GENERATOR},
     {.name = TEXT("")},
 };
 static const struct pp_bytes keywords[] = {TEXT("page"), TEXT(""), TEXT("\xe2\x82\xac")};
@@ -38,7 +39,7 @@ static const struct pp_message messages[] = {
     {PP_MESSAGE_HELLO, {.hello = {.max_frame = 1, .target_kind = PP_TARGET_MODULE}}},
     {PP_MESSAGE_HELLO_REPLY, {.hello_reply = {
         .version = 1, .python_version = TEXT("3.11.2"), .prefix = TEXT("/venv"),
-        .base_prefix = TEXT("/usr"), .functions = infos, .n_functions = 2}}},
+        .base_prefix = TEXT("/usr"), .functions = infos, .n_functions = 3}}},
     {PP_MESSAGE_HELLO_REPLY, {.hello_reply = {.version = 0}}},
     {PP_MESSAGE_CALL, {.call = {
         .id = 0x0102030405060708, .function = TEXT("extract"),
@@ -73,6 +74,21 @@ static const struct pp_message messages[] = {
     {PP_MESSAGE_PING, {.nonce = 0}},
     {PP_MESSAGE_PONG, {.nonce = 127}},
     {PP_MESSAGE_GOODBYE, {.nonce = 0}},
+    {PP_MESSAGE_CALL, {.call = {
+        .id = 3, .codec = PP_CODEC_MSGPACK, .stream_items = 4096, .stream_bytes = 1048576}}},
+    {PP_MESSAGE_CALL, {.call = {.id = 3, .codec = PP_CODEC_MSGPACK, .shared = true}}},
+    {PP_MESSAGE_STREAM_ITEM, {.stream_item = {
+        .id = 6, .payload = TEXT("\xc0\xc3\x01"), .codec = PP_CODEC_MSGPACK,
+        .first = 0xfffffffff, .count = 3}}},
+    {PP_MESSAGE_STREAM_ITEM, {.stream_item = {
+        .id = 1, .codec = PP_CODEC_RICH, .payload = TEXT("\xc0"), .count = 1}}},
+    {PP_MESSAGE_STREAM_CREDIT, {.stream_credit = {.id = 6, .items = 300, .bytes = UINT64_MAX}}},
+    {PP_MESSAGE_STREAM_END, {.stream_end = {.id = 6, .items = 70000, .events = 12}}},
+    {PP_MESSAGE_PROGRESS, {.progress = {
+        .sequence = 4, .call = 6, .done = 0.5, .total = 2.25, .has_total = true,
+        .message = TEXT("page \xc3\x9f")}}},
+    {PP_MESSAGE_PROGRESS, {.progress = {.call = 1}}},
+    {PP_MESSAGE_CANCEL, {.cancel = {.id = 6, .timeout = true}}},
 };
 /* clang-format on */
 
