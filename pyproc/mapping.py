@@ -332,6 +332,9 @@ class Mapping(Iterator[Any]):
             self._settle(chunk, values)
             return
         rest = items[len(values) :]
+        if not rest:  # all were answered before its worker ended: that costs none of them
+            self._settle(chunk, values)
+            return
         timed_out = isinstance(exception, TaskTimeout) and exception.stage == "run"
         if isinstance(exception, _ONE_ITEM) or timed_out:
             guard = self._calls._guard

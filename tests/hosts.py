@@ -170,12 +170,16 @@ class Host:
         """What is left of the family at the deadline; answers as soon as nothing is."""
         limit = time.monotonic() + seconds
         while True:
-            tree = parents()
-            for pid, parent in tree.items():
-                if parent == os.getpid() and pid != self.pid and pid not in self._before:
-                    with contextlib.suppress(ChildProcessError):
-                        os.waitpid(pid, os.WNOHANG)
             left = self.family()
+            # After that look, not before: what ended meanwhile counts as gone, and is ours to reap.
+            self._reap()
             if not left or time.monotonic() > limit:
                 return left
             time.sleep(0.005)
+
+    def _reap(self) -> None:
+        """Waits for what has ended of those that came to us when their parent ended."""
+        for pid, parent in parents().items():
+            if parent == os.getpid() and pid != self.pid and pid not in self._before:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)

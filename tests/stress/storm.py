@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,7 +126,10 @@ def interrupted(pool: Pool, log: Log, seed: int, end: float) -> None:
                 if not struck(error):
                     log.blame(f"interrupted nap: {error!r:.500}")
                 log.count("struck")
-            time.sleep(DEADLINE)  # its worker was killed before the interrupt came
+            # Its worker was killed before the interrupt came. In short steps: a signal that
+            # comes just before the interpreter begins to sleep does not wake it.
+            while time.monotonic() < begin + DEADLINE:
+                time.sleep(0.01)
         except KeyboardInterrupt:
             log.count("interrupted")
             if time.monotonic() - begin > delay + 5:
@@ -165,7 +169,8 @@ def callers_work(callers: list[Caller], log: Log, end: float) -> list[threading.
             try:
                 caller.step()
             except BaseException as error:
-                log.blame(f"a move raised {error!r:.1500}")
+                where = "".join(traceback.format_exception(error))[-1500:]
+                log.blame(f"a move raised {error!r:.300}\n{where}")
 
     threads = [
         threading.Thread(target=work, args=(caller,), name=f"caller-{n}", daemon=True)
