@@ -5,21 +5,28 @@ Names are looked up when they are first used: importing this package costs a wor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyproc.audit import AuditLog as AuditLog
     from pyproc.beneath import open_beneath as open_beneath
     from pyproc.beneath import safe_path as safe_path
     from pyproc.config import Limits as Limits
     from pyproc.config import Recycle as Recycle
     from pyproc.config import Timeouts as Timeouts
+    from pyproc.errors import AccessDenied as AccessDenied
+    from pyproc.errors import AuditError as AuditError
+    from pyproc.errors import AuthenticationError as AuthenticationError
     from pyproc.errors import CircuitOpen as CircuitOpen
     from pyproc.errors import CodecError as CodecError
+    from pyproc.errors import ConfigError as ConfigError
     from pyproc.errors import CPUTimeExceeded as CPUTimeExceeded
     from pyproc.errors import Error as Error
+    from pyproc.errors import FunctionIsolated as FunctionIsolated
     from pyproc.errors import MemoryLimitExceeded as MemoryLimitExceeded
     from pyproc.errors import OutputLimitExceeded as OutputLimitExceeded
     from pyproc.errors import PoolClosed as PoolClosed
     from pyproc.errors import ProcessLimitExceeded as ProcessLimitExceeded
     from pyproc.errors import ProtocolError as ProtocolError
     from pyproc.errors import QueueFull as QueueFull
+    from pyproc.errors import RateLimited as RateLimited
     from pyproc.errors import RemoteError as RemoteError
     from pyproc.errors import ResultTooLarge as ResultTooLarge
     from pyproc.errors import SandboxUnavailable as SandboxUnavailable
@@ -55,6 +62,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AuditLog": "audit",
     "open_beneath": "beneath",
     "safe_path": "beneath",
     "Limits": "config",
@@ -75,6 +83,12 @@ _HOMES = {
     "current": "worker.context",
     "expose": "worker.registry",
     "run_worker": "worker.registry",
+    "AccessDenied": "errors",
+    "AuthenticationError": "errors",
+    "RateLimited": "errors",
+    "FunctionIsolated": "errors",
+    "ConfigError": "errors",
+    "AuditError": "errors",
     "CPUTimeExceeded": "errors",
     "CircuitOpen": "errors",
     "CodecError": "errors",

@@ -215,6 +215,67 @@ class CircuitOpen(Error):
         self.retry_after = retry_after
 
 
+class AuthenticationError(Error):
+    """The other end could not prove who it is. `code` is one word for programs."""
+
+    code: str = "authentication"
+
+    def __init__(self, message: str = "", code: str = "authentication") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class AccessDenied(Error, PermissionError):
+    """Who called may not call this. The sentence holds nothing that a caller may not know; what
+    was decided and why stands in the audit log under `correlation_id`."""
+
+    def __init__(
+        self, message: str = "", function: str | None = None, correlation_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.function = function
+        self.correlation_id = correlation_id
+
+
+class RateLimited(Error):
+    """More calls than `Pool(rate=)` or the caller's role allows; nothing was started."""
+
+    def __init__(self, message: str = "", function: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.function = function
+        #: Seconds until a call of this kind is allowed again.
+        self.retry_after = retry_after
+
+
+class FunctionIsolated(Error):
+    """Somebody has isolated the function (`pool.isolate`): no call of it is made until it is
+    released."""
+
+    def __init__(self, message: str = "", function: str = "") -> None:
+        super().__init__(message)
+        self.function = function
+
+
+class AuditError(Error):
+    """The audit log cannot be written, or is not what it should be."""
+
+
+class ConfigError(Error, ValueError):
+    """A configuration or policy is wrong; nothing of it is in force.
+
+    `source`: the file, or "environment" or "argument". `line`: in the file, None when there is
+    none. `key`: the dotted name. `reason`: what is wrong and what would do.
+    """
+
+    def __init__(
+        self, reason: str = "", source: str = "", line: int | None = None, key: str = ""
+    ) -> None:
+        where = f"{source}:{line}" if line is not None else source
+        words = [part for part in (where, key, reason) if part]
+        super().__init__(": ".join(words))
+        self.reason, self.source, self.line, self.key = reason, source, line, key
+
+
 class ProtocolError(_Facts):
     """The worker broke the protocol and was killed."""
 
