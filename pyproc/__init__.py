@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pyproc.lifecycle import WorkerInfo as WorkerInfo
     from pyproc.output import Printed as Printed
     from pyproc.pool import Pool as Pool
+    from pyproc.rate import Rate as Rate
     from pyproc.resilience import Breaker as Breaker
     from pyproc.resilience import Retry as Retry
     from pyproc.sandbox import Sandbox as Sandbox
@@ -68,6 +69,7 @@ _HOMES = {
     "Limits": "config",
     "Recycle": "config",
     "Timeouts": "config",
+    "Rate": "rate",
     "Breaker": "resilience",
     "Retry": "resilience",
     "Event": "events",

@@ -131,11 +131,19 @@ def line_at(path: Path, lines: dict[Path, int]) -> int | None:
 class Builder:
     """Makes one value of its schema from a document's tables. One thread."""
 
-    def __init__(self, source: str, lines: dict[Path, int]) -> None:
+    def __init__(
+        self, source: str, lines: dict[Path, int], others: dict[Path, str] | None = None
+    ) -> None:
         self._source, self._lines = source, lines
+        self._others = others or {}  # keys that are not from the document, and where they are from
 
     def fail(self, path: Path, reason: str) -> ConfigError:
         """The error for what stands at `path`."""
+        for size in range(len(path), 0, -1):
+            if path[:size] in self._others:
+                return ConfigError(reason, self._others[path[:size]], None, dotted(path))
+            if path[:size] in self._lines:
+                break
         return ConfigError(reason, self._source, line_at(path, self._lines), dotted(path))
 
     def build(self, value: Any, schema: Any, path: Path = ()) -> Any:
@@ -143,8 +151,11 @@ class Builder:
         members = _members(schema)
         if value == "none" and types.NoneType in members:
             return None
+        has_dict = any(get_origin(member) is dict for member in members)
         for member in members:
             if _is_table(member) and isinstance(value, dict):
+                if has_dict and not set(value) <= set(fields_of(member)):
+                    continue  # a table of names of the user's own
                 return self._table(value, member, path)
             origin, inner = get_origin(member), get_args(member)
             if origin is dict and isinstance(value, dict):

@@ -20,7 +20,8 @@ from pyproc.codec import decode_value
 from pyproc.delivery import HEAR_SECONDS, Delivery, deliver
 from pyproc.errors import QueueFull, RemoteError
 from pyproc.files import Attachments, encode_call
-from pyproc.resilience import identity_of, is_failure
+from pyproc.identity import identity_of
+from pyproc.resilience import is_failure
 
 if TYPE_CHECKING:
     from pyproc.calls import Calls
@@ -126,12 +127,12 @@ async def _call(
         guard.earn(calls._retry)
     for attempt in itertools.count(1):
         if guard.hot:
-            guard.admit(function, identity_of(encoded[0], encoded[2]))
+            guard.admit(function, identity_of(encoded), calls.key)
         try:
             value = await _call_once(calls, function, encoded, files)
         except Exception as error:
             if is_failure(error) or guard.hot:
-                guard.ended_badly(function, identity_of(encoded[0], encoded[2]), error)
+                guard.ended_badly(function, identity_of(encoded), error)
             pause = guard.may_retry(calls._retry, attempt, error) if calls._retries else None
             if pause is None:
                 raise

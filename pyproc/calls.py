@@ -15,7 +15,8 @@ from pyproc.codec import convert, decode_value, encode_arguments
 from pyproc.errors import Error
 from pyproc.files import NO_FILES, Attachments, encode_call
 from pyproc.future import Future
-from pyproc.resilience import Guard, Retry, identity, is_failure
+from pyproc.identity import identity
+from pyproc.resilience import Guard, Retry, is_failure
 
 if TYPE_CHECKING:
     from pyproc.pool import Pool
@@ -33,6 +34,7 @@ class Calls:
         rare: dict[str, Any] | None = None,
         retry: Retry | None = None,
         is_pinned: bool = False,
+        key: str = "",
     ) -> None:
         self._pool = pool
         self._core: _core.Pool = pool._core
@@ -43,6 +45,7 @@ class Calls:
         self._retry = retry if retry is not None else pool._guard.retry
         self._retries = self._retry.max_attempts > 1
         self._carries = bool(pool._carried) and not is_pinned
+        self.key = key  # what calls are counted under by Rate(by="key")
         self._rare = rare  # options that few calls have, by the core's names
 
     def call(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -60,6 +63,8 @@ class Calls:
         except Exception as error:
             if is_failure(error):
                 self._guard.ended_badly(function, identity(args, kwargs), error)
+            elif self._guard.observers:
+                self._guard.tell(function, error, None)
             self._pool._delivery.catch_up()  # what the worker logged is in the host's loggers
             raise
 
@@ -78,13 +83,15 @@ class Calls:
 
     def _call_guarded(self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         guard = self._guard
-        request = identity(args, kwargs)
+        request = identity(args, kwargs) if guard.refuses else None
         guard.earn(self._retry)
         for attempt in itertools.count(1):
-            guard.admit(function, request)
+            guard.admit(function, request, self.key)
             try:
                 value = self._call_once(function, args, kwargs)
             except Exception as error:
+                if request is None and is_failure(error):
+                    request = identity(args, kwargs)
                 guard.ended_badly(function, request, error)
                 pause = guard.may_retry(self._retry, attempt, error)
                 if pause is None:
@@ -104,7 +111,7 @@ class Calls:
             self._guard.earn(self._retry)
         if self._guard.hot:
             try:
-                self._guard.admit(function, future.identity())
+                self._guard.admit(function, future.identity(), self.key)
             except Error as error:
                 future.refuse(error)
                 return future
@@ -200,7 +207,9 @@ class Calls:
         if not self._carries:
             return self
         rare = self._rare_now()
-        return Calls(self._pool, self._run, self._queue, self._type, rare, self._retry, True)
+        return Calls(
+            self._pool, self._run, self._queue, self._type, rare, self._retry, True, self.key
+        )
 
     def _rare_now(self) -> dict[str, Any] | None:
         baggage = context.gather(self._pool._carried)

@@ -21,7 +21,8 @@ class Event:
     """One thing that happened.
 
     kind: "start", "ready", "death", "recycle", "start_failed", "template_start", "template_end",
-    "breaker", "quarantine" or "retry". time: seconds since the epoch. worker_id, pid: whose, 0 for
+    "breaker", "quarantine", "retry", "violation", "isolate", "dump" or "bundle". time: seconds
+    since the epoch. worker_id, pid: whose, 0 for
     none. detail: one line; it may quote a worker.
     """
 
@@ -45,6 +46,8 @@ class Events:
         self._on_event = on_event
         self._kept: deque[Event] = deque(maxlen=KEPT)
         self._lock = threading.Lock()
+        #: Told first of each event; they raise nothing.
+        self.listeners: list[Callable[[Event], None]] = []
         self.last_start_error: str | None = None
 
     def take(self, item: tuple[Any, ...]) -> None:
@@ -63,6 +66,8 @@ class Events:
     def _keep(self, event: Event) -> None:
         with self._lock:
             self._kept.append(event)
+        for listener in self.listeners:
+            listener(event)
         if self._on_event is None:
             return
         try:

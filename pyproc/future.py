@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pyproc.codec import decode_value
 from pyproc.errors import TaskKilled
-from pyproc.resilience import identity_of, is_failure
+from pyproc.identity import identity_of
+from pyproc.resilience import is_failure
 
 if TYPE_CHECKING:
     from pyproc.calls import Calls
@@ -45,7 +46,7 @@ class Future(concurrent.futures.Future[Any]):
 
     def identity(self) -> bytes:
         """What makes the request the same as another one."""
-        return identity_of(self.encoded[0], self.encoded[2])
+        return identity_of(self.encoded)
 
     def start(self, number: int) -> None:
         """The call is admitted under this number."""
@@ -140,7 +141,7 @@ class Future(concurrent.futures.Future[Any]):
         self._timer = None
         try:
             if self._calls._guard.hot:
-                self._calls._guard.admit(self._function, self.identity())
+                self._calls._guard.admit(self._function, self.identity(), self._calls.key)
             self.start(self._calls._submit(self, self._function))
         except Exception as refused:  # quarantine, a full queue, a closed pool
             refused.__cause__ = error

@@ -30,8 +30,8 @@ from pyproc.errors import (
     TaskTimeout,
     WorkerDied,
 )
+from pyproc.identity import identity
 from pyproc.progress import reporter
-from pyproc.resilience import identity
 
 if TYPE_CHECKING:
     from pyproc.calls import Calls
@@ -214,7 +214,8 @@ class Mapping(Iterator[Any]):
         guard = self._calls._guard
         if guard.hot and not (len(items) > 1 and guard.refuses):
             try:
-                guard.admit(self._function, identity((items[0],), {}))
+                request = identity((items[0],), {}) if guard.refuses else None
+                guard.admit(self._function, request, self._calls.key, patient=True)
             except Error as error:
                 self._settle(chunk, [_Failed(error)] * len(items))
                 self._chunks.append(chunk)
@@ -238,7 +239,7 @@ class Mapping(Iterator[Any]):
         """Items of the next chunk; 0 when enough of them are out."""
         asked = self._options.chunksize
         size = self._auto_size() if asked == "auto" else asked
-        if self._has_deadline():
+        if self._has_deadline() or self._calls._guard.is_rated:
             size = 1  # the time limit is an item's, not a chunk's
         most = self._calls._pool._chunk_max
         if most is not None:

@@ -18,13 +18,17 @@ from pyproc import _core, _options, aio, config, mapping
 from pyproc import context as carried
 from pyproc import sandbox as sandboxes
 from pyproc._confine import Confinement
+from pyproc.audit import AuditOptions
+from pyproc.bundle import BundleOptions
 from pyproc.calls import Calls
 from pyproc.config import Limits, Recycle, Timeouts
 from pyproc.delivery import Delivery
 from pyproc.errors import PoolClosed
 from pyproc.events import Event, Events
 from pyproc.lifecycle import Lifecycle
+from pyproc.operations import Operations
 from pyproc.output import Captured
+from pyproc.rate import Rates
 from pyproc.resilience import Breaker, Guard, Retry
 from pyproc.sandbox import Sandbox
 from pyproc.target import Target, describe
@@ -57,6 +61,11 @@ class Pool(Calls, Lifecycle, Watching):
     context: context variables whose values travel with each call to the function; each is a global
         of a module that workers can import.
     sandbox: what workers may do: a profile's name or a Sandbox.
+    rate: how many calls a second are let through, RateLimited beyond: a Rate, a number for each
+        function, or a dict of names (globs) to one of them. Maps wait for their turn.
+    audit: where security events are written: a path or an AuditLog.
+    control: a socket for `pyproc ps`, `top`, `dump` and so on. bundles: a directory for a file
+        about each death, for `pyproc replay`.
     output: "forward" shows what workers print in the host's sys.stdout and sys.stderr, "capture"
         keeps it for `captured()`, "drop". Log records reach the host's loggers with each.
 
@@ -92,12 +101,17 @@ class Pool(Calls, Lifecycle, Watching):
         output: Output = "forward",
         context: Iterable[ContextVar[Any]] = (),
         sandbox: str | Sandbox = "none",
+        rate: Rates | None = None,
+        audit: str | os.PathLike[str] | AuditOptions | None = None,
+        control: str | os.PathLike[str] | None = None,
+        bundles: str | os.PathLike[str] | BundleOptions | None = None,
     ) -> None:
         self._closed = True  # until it is open
         self._carried = carried.find(context)
         least, most = _options.worker_counts(workers, min_workers, max_workers)
         self._events = Events(on_event)
         self._guard = Guard(retry or Retry(), breaker, quarantine_after, self._events)
+        self._operations = Operations(self._events, self._guard)
         self._captured = Captured() if output == "capture" else None
         self._delivery = Delivery(
             self._events.take, None if self._captured is None else self._captured.add
@@ -136,16 +150,23 @@ class Pool(Calls, Lifecycle, Watching):
         self._owner = os.getpid()
         self._host_types = _host_types(target)
         try:
+            self._operations.start(rate, audit, control, bundles, str(options["target"]))
             core = _core.Pool(**options, events=self._delivery.started())
         except BaseException:
             self._confined.close()
             self._delivery.stop()
+            self._operations.close()
             del self._delivery  # the error's traceback holds this frame: give the queue back now
             raise
         self._core = core
         super().__init__(self)
         self._closed = False
         _open_pools.add(self)
+        try:
+            self._operations.opened(self)
+        except BaseException:
+            self.close(0)
+            raise
 
     def options(
         self,
@@ -160,6 +181,7 @@ class Pool(Calls, Lifecycle, Watching):
         result_size: int | str | None = None,
         retry: Retry | None = None,
         result_type: object = None,
+        key: object = None,
         **others: Never,
     ) -> Calls:
         """The same calls with other options.
@@ -170,6 +192,7 @@ class Pool(Calls, Lifecycle, Watching):
         outweighs one second of waiting (Pool(priority_step=)), so that nothing waits for ever.
         memory, cpu_time, output, result_size: as in Limits, for these calls; memory and result_size
         at most the pool's (the other limits are the pool's alone). retry: instead of the pool's.
+        key: what Rate(by="key") counts the calls under, as a user's name.
         result_type: a type that msgspec turns the result into, on the host.
         """
         if others:
@@ -187,7 +210,20 @@ class Pool(Calls, Lifecycle, Watching):
                 priority, deadline, memory, cpu_time, output, result_size, self._own_limits
             ),
             retry,
+            key="" if key is None else str(key),
         )
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str] | None = None, **options: Any) -> Self:
+        """A pool as a TOML file, the environment (PYPROC_POOL_...) and `options` say, the later
+        ones before the earlier; see `pyproc.configuration`. Raises ConfigError, and all that
+        opening a pool raises."""
+        from pyproc import configuration
+
+        loaded = configuration.load(path)
+        target = options.pop("target", None)
+        found = loaded.pool_options() | options
+        return cls(loaded.target() if target is None else target, **found)
 
     def functions(self) -> dict[str, str]:
         """The functions that the workers expose, with their signatures."""
@@ -208,6 +244,7 @@ class Pool(Calls, Lifecycle, Watching):
                 _open_pools.discard(self)
                 self._confined.close()
                 self._delivery.stop()
+                self._operations.close()
                 aio.sweep()
 
     def __enter__(self) -> Self:
@@ -230,6 +267,7 @@ class Pool(Calls, Lifecycle, Watching):
             self._delivery.leave()
             self._closed = True
             self._confined.close()
+            self._operations.close()
             del self._core  # a recorded warning may keep this object, not its processes
 
     def __repr__(self) -> str:
@@ -271,6 +309,7 @@ def _close_all() -> None:
 def _after_fork() -> None:
     for pool in list(_open_pools):
         pool._core.after_fork()
+        pool._operations.after_fork()
 
 
 atexit.register(_close_all)

@@ -12,13 +12,11 @@ import secrets
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyproc import errors
-from pyproc.codec import encode_arguments
-from pyproc.files import Described
 
 if TYPE_CHECKING:
     from pyproc.events import Events
@@ -121,20 +119,6 @@ def is_failure(error: BaseException) -> bool:
     return is_death(error) or isinstance(error, errors.TaskTimeout)
 
 
-def identity_of(payload: bytes, keywords: tuple[str, ...]) -> bytes:
-    """What makes a request the same as another one."""
-    return payload if not keywords else payload + "\0".join(keywords).encode()
-
-
-def identity(args: tuple[object, ...], kwargs: dict[str, object]) -> bytes:
-    """The same, of arguments; of such as cannot be sent nothing."""
-    try:
-        payload, _, keywords = encode_arguments(args, kwargs, Described())
-    except (errors.Error, OSError):
-        return b""
-    return identity_of(payload, keywords)
-
-
 class _Circuit:
     """One function's. Under the guard's lock."""
 
@@ -172,6 +156,12 @@ class Guard:
         self._budget = BUDGET_START
         #: Whether something is remembered that the next call has to be held against.
         self.hot = False
+        self._gates: list[Callable[[str, str], None]] = []
+        self._isolated: set[str] = set()
+        #: Whether calls are let through at a rate.
+        self.is_rated = False
+        #: Told of each call that was refused or ended badly; nothing it raises counts.
+        self.observers: list[Callable[[str, BaseException, bytes | None], None]] = []
         self.retries = 0
 
     @property
@@ -179,10 +169,42 @@ class Guard:
         """Whether any request is in quarantine."""
         return bool(self._refused)
 
+    def add_gate(self, gate: Callable[[str, str], None]) -> None:
+        """`gate(function, key)` is asked before each call from now on; what it raises is how the
+        call ends."""
+        self._gates.append(gate)
+        self._cool()
+
     # ---- before a call ----
 
-    def admit(self, function: str, payload: bytes | None) -> None:
-        """Raises TaskQuarantined or CircuitOpen. Only needed while `hot`."""
+    def admit(
+        self, function: str, payload: bytes | None, key: str = "", patient: bool = False
+    ) -> None:
+        """Raises TaskQuarantined, CircuitOpen, FunctionIsolated, or what a gate does; patient:
+        waits where it would be RateLimited. Only needed while `hot`."""
+        while True:
+            try:
+                self._admit(function, payload)
+                for gate in self._gates:
+                    gate(function, key)
+                return
+            except errors.Error as error:
+                if not (patient and isinstance(error, errors.RateLimited)):
+                    self.tell(function, error, None)
+                    raise
+                time.sleep(min(error.retry_after, 1.0))
+
+    def tell(self, function: str, error: BaseException, payload: bytes | None) -> None:
+        """The observers, of a call that came to nothing."""
+        for observer in self.observers:
+            observer(function, error, payload)
+
+    def _admit(self, function: str, payload: bytes | None) -> None:
+        if function in self._isolated:
+            raise errors.FunctionIsolated(
+                f"{function!r} is isolated: no call of it is made until pool.release({function!r})",
+                function,
+            )
         with self._lock:
             if payload is not None and self._refused:
                 digest = self._digest(function, payload)
@@ -229,6 +251,8 @@ class Guard:
 
     def ended_badly(self, function: str, payload: bytes | None, error: BaseException) -> None:
         """Remembers deaths (and run timeouts, for the breaker)."""
+        if self.observers:
+            self.tell(function, error, payload)
         death = is_death(error)
         if not death and not isinstance(error, errors.TaskTimeout):
             if not isinstance(error, errors.TaskQuarantined | errors.CircuitOpen):
@@ -274,7 +298,7 @@ class Guard:
         return digest.digest()
 
     def _cool(self) -> None:
-        self.hot = bool(self._refused or self._circuits)
+        self.hot = bool(self._refused or self._circuits or self._gates or self._isolated)
 
     # ---- retries ----
 
@@ -297,6 +321,18 @@ class Guard:
 
     # ---- for people ----
 
+    def isolate(self, function: str) -> None:
+        """Refuses calls of the function from now on."""
+        with self._lock:
+            self._isolated.add(function)
+            self._cool()
+        self._events.add("isolate", f"{function}: isolated")
+
+    def isolated(self) -> list[str]:
+        """The functions that are."""
+        with self._lock:
+            return sorted(self._isolated)
+
     def quarantined(self) -> list[tuple[str, int, str]]:
         """(function, deaths, cause) of each refused request."""
         with self._lock:
@@ -307,8 +343,11 @@ class Guard:
             ]
 
     def release(self, function: str | None) -> int:
-        """Forgets deaths and circuits, of one function or all; answers how many requests."""
+        """Forgets deaths, circuits and isolation, of one function or all; answers how many
+        requests."""
         with self._lock:
+            freed = sorted(self._isolated if function is None else self._isolated & {function})
+            self._isolated.difference_update(freed)
             gone = [
                 digest
                 for digest, known in self._deaths.items()
@@ -322,6 +361,8 @@ class Guard:
             else:
                 self._circuits.pop(function, None)
             self._cool()
+        for name in freed:
+            self._events.add("isolate", f"{name}: released")
         return len(gone)
 
     def breakers(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pyproc._confine import Confinement
     from pyproc._report import Line
     from pyproc.delivery import Delivery
+    from pyproc.operations import Operations
     from pyproc.output import Captured, Printed
     from pyproc.resilience import Guard
 
@@ -28,6 +29,7 @@ class Watching:
     _delivery: Delivery
     _closed: bool
     _confined: Confinement
+    _operations: Operations
 
     def stats(self) -> dict[str, int]:
         """Counters since the pool was opened, and how many workers and calls there are now."""
@@ -37,6 +39,8 @@ class Watching:
         stats["calls_retried"] = self._guard.retries
         stats["requests_quarantined"] = len(self._guard.quarantined())
         stats["breakers_open"] = len(self._open())
+        stats["functions_isolated"] = len(self._guard.isolated())
+        stats |= self._operations.stats()
         return stats
 
     def captured(self) -> list[Printed]:
@@ -73,9 +77,19 @@ class Watching:
         """(function, deaths, last cause) of each request that is not run any more."""
         return self._guard.quarantined()
 
+    def isolate(self, function: str) -> None:
+        """Refuses calls of the function (FunctionIsolated) until `release`; running ones go on."""
+        if not isinstance(function, str) or not function:
+            raise TypeError(f"isolate({function!r}): the name of a function is needed")
+        self._guard.isolate(function)
+
+    def isolated(self) -> list[str]:
+        """The functions whose calls are refused."""
+        return self._guard.isolated()
+
     def release(self, function: str | None = None) -> int:
-        """Forgets deaths and closes circuits, of one function or of all; answers how many requests
-        are forgotten."""
+        """Forgets deaths, closes circuits and lifts isolation, of one function or of all; answers
+        how many requests are forgotten."""
         return self._guard.release(function)
 
     def breakers(self) -> dict[str, str]:

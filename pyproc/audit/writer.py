@@ -321,6 +321,10 @@ class Writer:
             self._thread.join()
         self._close_all()
 
+    def after_fork(self) -> None:
+        """In a forked child: its copies go, or the lock would outlive the parent."""
+        self._close_all()
+
     def _close_all(self) -> None:
         for name in ("_fd", "_head_fd", "_lock_fd"):
             fd = getattr(self, name)
