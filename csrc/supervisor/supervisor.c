@@ -6,9 +6,12 @@
 #include "supervisor/worker.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* How long a keeper may take to end everybody before it is killed itself; its workers
  * then die with it (PDEATHSIG). */
@@ -82,7 +85,14 @@ static void handle(struct pp_supervisor *supervisor, struct pp_keeper_event *eve
     (void)pp_close(event->pidfd);
 }
 
-/* With the keeper everybody is gone: PDEATHSIG names it. */
+/* PDEATHSIG names the keeper, so with it everybody goes. But a worker may have taken that back,
+ * and one that was stopped just after its fork has not yet set it. */
+static void end_orphan(const struct pp_worker *worker)
+{
+    if (worker->pidfd >= 0)
+        (void)syscall(SYS_pidfd_send_signal, worker->pidfd, SIGKILL, NULL, 0U);
+}
+
 static void keeper_gone(struct pp_supervisor *supervisor)
 {
     struct pp_worker *worker;
@@ -94,6 +104,7 @@ static void keeper_gone(struct pp_supervisor *supervisor)
     /* The first death already starts a replacement, under a new keeper: it comes last. */
     while ((worker = supervisor->find(supervisor->token, 0)) != NULL && worker->born <= now) {
         (void)pp_worker_doom(worker, "keeper");
+        end_orphan(worker);
         ended(worker, NULL);
     }
 }

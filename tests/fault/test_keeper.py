@@ -135,3 +135,28 @@ def test_a_keeper_that_cannot_be_started_is_a_start_error(
     monkeypatch.setattr("pyproc.pool.os.path.dirname", lambda _: str(empty))
     with pytest.raises(errors.WorkerStartError, match="keeper"):
         Pool(APP, workers=1)
+
+
+def test_a_worker_that_took_back_its_death_signal_goes_with_the_keeper_all_the_same(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "clinging.py").write_text(
+        "import ctypes, pathlib, time\n"
+        "from pyproc import App\n"
+        "app = App()\n"
+        "@app.expose\n"
+        "def cling(flag: str) -> None:\n"
+        "    assert ctypes.CDLL(None).prctl(1, 0, 0, 0, 0) == 0\n"
+        "    pathlib.Path(flag).touch()\n"
+        "    time.sleep(120)\n"
+    )
+    flag = tmp_path / "flag"
+    with Pool(tmp_path / "clinging.py", workers=1, sandbox="none") as pool:
+        future = pool.submit("cling", str(flag))
+        while not flag.exists() and not future.done():
+            time.sleep(0.005)
+        worker = pool.workers()[0].pid
+        os.kill(keeper_of(pool), signal.SIGKILL)
+        with pytest.raises(errors.WorkerKilled):
+            future.result(DEADLINE)
+        assert wait_gone({worker}, 10) == set()
