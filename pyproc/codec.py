@@ -36,9 +36,9 @@ _PATH_MAX = 200
 # ---- values to payloads ----
 
 
-def encode_value(value: object) -> tuple[bytes, int]:
+def encode_value(value: object, name: str = "result") -> tuple[bytes, int]:
     """The payload of one value, and its codec. Raises CodecError naming what cannot go."""
-    return _encode(value, [(value, "result")])
+    return _encode(value, [(value, name)])
 
 
 def encode_arguments(

@@ -98,7 +98,12 @@ static int convert_rare(PyObject *dict, struct pyproc_request *request,
     }
     if (convert_size(dict, "memory", &request->memory_limit) < 0 ||
         convert_size(dict, "output", &request->output_limit) < 0 ||
-        convert_size(dict, "result_size", &request->result_limit) < 0)
+        convert_size(dict, "result_size", &request->result_limit) < 0 ||
+        convert_size(dict, "stream_items", &request->stream_items) < 0 ||
+        convert_size(dict, "stream_bytes", &request->stream_bytes) < 0)
+        return -1;
+    value = PyDict_GetItemString(dict, "item_timeout");
+    if (value && pp_span(value, &request->item_timeout) < 0)
         return -1;
     value = PyDict_GetItemString(dict, "baggage");
     if (value && convert_bytes(value, &request->baggage) < 0)

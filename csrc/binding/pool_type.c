@@ -151,6 +151,36 @@ static PyObject *pool_cancel(PyObject *self, PyTypeObject *type, PyObject *const
     Py_END_ALLOW_THREADS return PyLong_FromLong(r);
 }
 
+static PyObject *pool_stream_more(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                                  Py_ssize_t n_args, PyObject *names)
+{
+    unsigned long long numbers[3];
+    int waits, r;
+
+    (void)type;
+    if (!pp_count_is(n_args, 4, names, "stream_more"))
+        return NULL;
+    for (size_t i = 0; i < 3; i++)
+        numbers[i] = PyLong_AsUnsignedLongLong(args[i]);
+    waits = PyObject_IsTrue(args[3]);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS r =
+        pyproc_stream_more(pp_pool_of(self), numbers[0], numbers[1], numbers[2], waits);
+    Py_END_ALLOW_THREADS return PyBool_FromLong(r == 0);
+}
+
+static PyObject *pool_stream_close(PyObject *self, PyObject *id)
+{
+    unsigned long long number = PyLong_AsUnsignedLongLong(id);
+    int r;
+
+    if (PyErr_Occurred())
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS r = pyproc_stream_close(pp_pool_of(self), number);
+    Py_END_ALLOW_THREADS return PyBool_FromLong(r == 0);
+}
+
 static PyObject *pool_close(PyObject *self, PyTypeObject *type, PyObject *const *args,
                             Py_ssize_t n_args, PyObject *names)
 {
@@ -351,6 +381,10 @@ static PyMethodDef pool_methods[] = {
                "queue, token, items, wait_for_room) -> the call's id")},
     {"cancel", FAST(pool_cancel), FAST_FLAGS,
      PyDoc_STR("cancel(id, kill) -> 0 ended or ending, 1 running, 2 unknown")},
+    {"stream_more", FAST(pool_stream_more), FAST_FLAGS,
+     PyDoc_STR("stream_more(id, items, bytes, waits) -> whether the stream goes on")},
+    {"stream_close", pool_stream_close, METH_O,
+     PyDoc_STR("stream_close(id) -> whether the stream was still open")},
     {"close", FAST(pool_close), FAST_FLAGS, PyDoc_STR("close(timeout)")},
     {"drain", FAST(pool_drain), FAST_FLAGS,
      PyDoc_STR("drain(timeout) -> whether all admitted calls have ended")},

@@ -113,8 +113,18 @@ static PyObject *event_tuple(const struct pyproc_item *item)
                          pp_text(item->extra));
 }
 
+/* (4, token, codec, payload, count) */
+static PyObject *stream_tuple(const struct pyproc_item *item)
+{
+    return Py_BuildValue("(iOiy#I)", (int)item->kind, (PyObject *)item->token, item->reply.codec,
+                         (const char *)item->reply.payload, (Py_ssize_t)item->reply.size,
+                         (unsigned)item->reply.count);
+}
+
 static PyObject *item_tuple(struct core_state *state, struct pyproc_item *item)
 {
+    if (item->kind == PYPROC_ITEM_STREAM)
+        return stream_tuple(item);
     if (item->kind == PYPROC_ITEM_CALL)
         return call_tuple(state, item);
     if (item->kind == PYPROC_ITEM_EVENT)
@@ -184,6 +194,25 @@ static PyObject *queue_wait(PyObject *self, PyTypeObject *type, PyObject *const 
     return queue_take(self, type, NULL, 0, NULL);
 }
 
+static PyObject *queue_poll(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                            Py_ssize_t n_args, PyObject *names)
+{
+    struct queue_object *queue = (struct queue_object *)(void *)self;
+    long milliseconds;
+
+    (void)names;
+    if (n_args != 1) {
+        PyErr_SetString(PyExc_TypeError, "poll() takes a number of milliseconds");
+        return NULL;
+    }
+    milliseconds = PyLong_AsLong(args[0]);
+    if (milliseconds == -1 && PyErr_Occurred())
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS(void) pyproc_queue_wait(queue->queue, (int)milliseconds);
+    Py_END_ALLOW_THREADS if (PyErr_CheckSignals() < 0) return NULL;
+    return queue_take(self, type, NULL, 0, NULL);
+}
+
 static PyObject *queue_fileno(PyObject *self, PyObject *unused)
 {
     (void)unused;
@@ -247,6 +276,9 @@ static PyMethodDef queue_methods[] = {
      PyDoc_STR("take() -> list of items that wait, oldest first, without waiting.")},
     {"wait", (PyCFunction)(void (*)(void))queue_wait, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("wait() -> list of items, or None when the queue is closed and empty.")},
+    {"poll", (PyCFunction)(void (*)(void))queue_poll, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("poll(milliseconds) -> list of items, perhaps empty when a signal came or the\n"
+               "time is over.")},
     {"fileno", queue_fileno, METH_NOARGS, PyDoc_STR("Readable when items wait.")},
     {"pending", queue_pending, METH_NOARGS,
      PyDoc_STR("pending() -> calls that are to end here and have not been delivered; what was\n"

@@ -114,9 +114,11 @@ static int read_info(PyObject *pair, struct pp_function_info *info)
 {
     const char *name, *signature;
     Py_ssize_t n_name, n_signature;
+    int kind;
 
-    if (!PyArg_ParseTuple(pair, "y#y#", &name, &n_name, &signature, &n_signature))
+    if (!PyArg_ParseTuple(pair, "y#y#i", &name, &n_name, &signature, &n_signature, &kind))
         return -1;
+    info->kind = (enum pp_function_kind)kind;
     info->name = (struct pp_bytes){(const uint8_t *)name, (size_t)n_name};
     info->signature = (struct pp_bytes){(const uint8_t *)signature, (size_t)n_signature};
     return 0;
@@ -393,6 +395,11 @@ static PyMethodDef worker_methods[] = {
     {"function", worker_function, METH_NOARGS, "Name of the function called last."},
     {"stopping", worker_stopping, METH_NOARGS, "Why the running call is to stop; 0: it is not."},
     {"deadline", worker_deadline, METH_NOARGS, "Of the running call, CLOCK_MONOTONIC ns."},
+    {"stream_add", pp_worker_py_stream_add, METH_O,
+     "Add an item to the running stream; a STREAM_ number, or 0: the next may be made."},
+    {"stream_wait", pp_worker_py_stream_wait, METH_O,
+     "What stream_add() says, after a look at what the host sent, or when true a wait for it."},
+    {"stream_waits", pp_worker_py_stream_waits, METH_NOARGS, "Whether stream_wait(True) waits."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -474,7 +481,8 @@ static const struct {
     {"ACCEPT_ANY", PP_ACCEPT_ANY},     {"PROTOCOL_VERSION", PP_PROTOCOL_VERSION},
     {"SCAN_RICH", PP_SCAN_RICH},       {"SCAN_FAILURE", PP_SCAN_FAILURE},
     {"DEPTH", PP_PLAIN_DEPTH},         {"SIGNAL_STOP", PP_SIGNAL_STOP},
-    {"SIGNAL_DUMP", PP_SIGNAL_DUMP},
+    {"SIGNAL_DUMP", PP_SIGNAL_DUMP},   {"STREAM_WAIT", PP_STREAM_WAIT},
+    {"STREAM_STOP", PP_STREAM_STOP},
 };
 
 static int module_exec(PyObject *module)

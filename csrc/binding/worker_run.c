@@ -180,10 +180,10 @@ static PyObject *call_with_keywords(PyObject *function, PyObject *values, PyObje
     return result;
 }
 
-/* Checks `values` (taken; NULL passes an error on), calls, and checks the result. */
-static PyObject *call_function(const struct pp_exposed *f, PyObject *values, PyObject *keywords)
+/* Checks `values` (taken; NULL passes an error on) and calls. */
+static PyObject *invoke(const struct pp_exposed *f, PyObject *values, PyObject *keywords)
 {
-    PyObject *result, *checked;
+    PyObject *result;
 
     values = values ? check_values(f, values, keywords) : NULL;
     if (!values)
@@ -191,6 +191,14 @@ static PyObject *call_function(const struct pp_exposed *f, PyObject *values, PyO
     result = keywords ? call_with_keywords(f->function, values, keywords)
                       : PyObject_Call(f->function, values, NULL);
     Py_DECREF(values);
+    return result;
+}
+
+/* The same, and checks the result. */
+static PyObject *call_function(const struct pp_exposed *f, PyObject *values, PyObject *keywords)
+{
+    PyObject *result = invoke(f, values, keywords), *checked;
+
     if (!result || pp_shape_fits(f->shapes, &f->shapes[f->n_names + PP_SHAPE_RESULT], result))
         return result;
     checked = PyObject_CallMethod(f->plan, "result", "(O)", result);
@@ -200,11 +208,6 @@ static PyObject *call_function(const struct pp_exposed *f, PyObject *values, PyO
 
 /* ---- results ---- */
 
-struct packed {
-    struct pp_bytes payload; /* lent from self->out, or from self->held */
-    enum pp_codec codec;
-};
-
 static int refuse_size(struct pp_worker_object *self, size_t size)
 {
     Py_XDECREF(PyObject_CallMethod(self->handlers, "too_large", "KK", (unsigned long long)size,
@@ -212,7 +215,7 @@ static int refuse_size(struct pp_worker_object *self, size_t size)
     return -1;
 }
 
-static int pack_slowly(struct pp_worker_object *self, PyObject *value, struct packed *packedp)
+static int pack_slowly(struct pp_worker_object *self, PyObject *value, struct pp_packed *packedp)
 {
     PyObject *pair = PyObject_CallMethod(self->handlers, "encode", "OO", self->exposed.plan, value);
     PyObject *bytes;
@@ -231,8 +234,7 @@ static int pack_slowly(struct pp_worker_object *self, PyObject *value, struct pa
     return 0;
 }
 
-/* Packs a result. 0, or -1 with an exception. */
-static int pack_result(struct pp_worker_object *self, PyObject *value, struct packed *packedp)
+int pp_worker_pack(struct pp_worker_object *self, PyObject *value, struct pp_packed *packedp)
 {
     size_t size = 0;
     int r;
@@ -276,10 +278,10 @@ static int add_failure(struct pp_worker_object *self)
 static int run_item(struct pp_worker_object *self, PyObject *item, bool *richp)
 {
     PyObject *result = call_function(&self->exposed, PyTuple_Pack(1, item), NULL);
-    struct packed packed;
+    struct pp_packed packed;
     int r;
 
-    if (!result || pack_result(self, result, &packed) < 0) {
+    if (!result || pp_worker_pack(self, result, &packed) < 0) {
         *richp = true;
         Py_XDECREF(result);
         return add_failure(self);
@@ -328,9 +330,9 @@ static void run_once(struct pp_worker_object *self, const struct pp_message_call
     PyObject *keywords = call->n_keywords ? read_keywords(call) : NULL;
     PyObject *values = call->n_keywords && !keywords ? NULL : read_values(self, call);
     PyObject *result = call_function(&self->exposed, values, keywords);
-    struct packed packed;
+    struct pp_packed packed;
 
-    if (result && pack_result(self, result, &packed) == 0) {
+    if (result && pp_worker_pack(self, result, &packed) == 0) {
         answer->kind = PP_MESSAGE_RESULT;
         answer->result =
             (struct pp_message_result){.payload = packed.payload, .codec = packed.codec};
@@ -339,6 +341,23 @@ static void run_once(struct pp_worker_object *self, const struct pp_message_call
     }
     Py_XDECREF(result);
     Py_XDECREF(keywords);
+}
+
+/* The function makes the generator; the rest is the stream's. */
+static int run_stream(struct pp_worker_object *self, const struct pp_message_call *call,
+                      struct pp_message *answer)
+{
+    PyObject *keywords = call->n_keywords ? read_keywords(call) : NULL;
+    PyObject *values = call->n_keywords && !keywords ? NULL : read_values(self, call);
+    PyObject *made;
+    int r;
+
+    pp_worker_stream_begin(self->worker, call);
+    made = invoke(&self->exposed, values, keywords);
+    Py_XDECREF(keywords);
+    r = pp_worker_run_stream(self, made, answer);
+    Py_XDECREF(made);
+    return r;
 }
 
 /* The caller's context variables are set before the call and set back after it, by Python: few
@@ -403,6 +422,8 @@ static int run_call(struct pp_worker_object *self, const struct pp_message_call 
     PyObject *items;
     int r;
 
+    if (call->stream_items)
+        return run_stream(self, call, answer);
     if (call->items == 0) {
         run_once(self, call, answer);
         return 0;

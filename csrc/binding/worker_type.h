@@ -38,6 +38,8 @@ struct pp_worker_object {
     struct pp_buffer out;                  /* the packed result */
     struct pp_flushed flushed[PP_FLUSHED]; /* stdout, stderr */
     struct pp_plain_keys keys;
+    bool waits;       /* the running stream waits for its reader: nothing is to be raised */
+    int broken;       /* how the running stream's channel broke, as pp_worker_stream_add says */
     uint64_t call;    /* the running call; 0: none */
     int64_t deadline; /* of it; CLOCK_MONOTONIC ns, PP_NEVER: none */
     PyObject *name;   /* of its function; owned; NULL before the first call */
@@ -64,6 +66,21 @@ static inline void pp_worker_set(PyObject **fieldp, PyObject *value)
     *fieldp = value;
     Py_XDECREF(old);
 }
+
+struct pp_packed {
+    struct pp_bytes payload; /* lent from self->out, or from self->held */
+    enum pp_codec codec;
+};
+
+/* Packs a result or an item. 0, or -1 with an exception. */
+int pp_worker_pack(struct pp_worker_object *self, PyObject *value, struct pp_packed *packedp);
+
+/* Runs what a stream's function made (NULL: it has raised) to its end. As pp_worker_calls.run. */
+int pp_worker_run_stream(struct pp_worker_object *self, PyObject *made, struct pp_message *answer);
+/* Methods of the Worker. */
+PyObject *pp_worker_py_stream_add(PyObject *object, PyObject *value);
+PyObject *pp_worker_py_stream_wait(PyObject *object, PyObject *wait);
+PyObject *pp_worker_py_stream_waits(PyObject *object, PyObject *unused);
 
 /* Lets go of what the last answer lent. */
 void pp_worker_release(struct pp_worker_object *self);

@@ -210,7 +210,7 @@ struct pyproc_wait {
 PYPROC_API int pyproc_pool_open(const struct pyproc_config *config, const struct pyproc_wait *wait,
                                 struct pyproc_reply *reply, struct pyproc_pool **poolp);
 
-/* Refuses new calls, lets the admitted ones end for at most `timeout` ns, then ends
+/* Refuses new calls, closes streams, lets the admitted calls end for at most `timeout` ns, then ends
  * the rest (PYPROC_END_CLOSED), and waits until every process of the pool is gone.
  * 0, or PYPROC_END_INTERRUPTED when `wait` ended the waiting for calls; it is then as if
  * the timeout had passed. A second close returns when the first has. */
@@ -246,8 +246,12 @@ struct pyproc_request {
     uint64_t result_limit; /* bytes, less than the pool's; 0: the pool's */
     int64_t queue_timeout; /* ns; 0: the pool's */
     int64_t deadline;      /* CLOCK_MONOTONIC, ns: for waiting and running together; 0: none */
-    int wait_for_room;     /* submit: 0 answers QUEUE_FULL at once */
-    int priority;          /* PYPROC_PRIORITY_MIN to _MAX, others count as the nearest; higher
+    /* Not 0, submit only: the function is a generator, and this is the first credit of its items,
+     * both in all; see pyproc_stream_more. */
+    uint64_t stream_items, stream_bytes;
+    int64_t item_timeout; /* ns that the generator may take for an item; 0: no limit */
+    int wait_for_room;    /* submit: 0 answers QUEUE_FULL at once */
+    int priority;         /* PYPROC_PRIORITY_MIN to _MAX, others count as the nearest; higher
                             * is first. One priority is worth pyproc_config.priority_step of
                             * waiting, so nothing waits for ever. */
 };
@@ -271,6 +275,22 @@ enum { PYPROC_CANCEL_RUNNING = 1, PYPROC_CANCEL_UNKNOWN = 2 };
  * end comes on its queue all the same. UNKNOWN: ended before. */
 PYPROC_API int pyproc_cancel(struct pyproc_pool *pool, uint64_t id, int kill);
 
+/* Streams. A request with stream_items is answered with any number of STREAM items, each with
+ * `count` values back to back in its reply's payload, and then with one CALL item: VALUE when the
+ * generator has ended, else why it did not; all on the queue of pyproc_submit, in this order. A
+ * STREAM item's token is not the owner's to free.
+ *
+ * The generator runs while it has made less than `items` items and their bytes are less than
+ * `bytes`, counted from the beginning; more can be allowed, never less. So a host holds at most
+ * that many bytes and one item. `waits` says that its reader has nothing left: what is made comes
+ * at once, else when some have gathered. 0, or PYPROC_CANCEL_UNKNOWN when the call has ended. */
+PYPROC_API int pyproc_stream_more(struct pyproc_pool *pool, uint64_t id, uint64_t items,
+                                  uint64_t bytes, int waits);
+/* Nobody reads on: the generator is closed, so that its `finally` runs in the worker, which is
+ * killed when that takes longer than a second and the pool's grace. The end comes on the queue:
+ * VALUE, TASK_KILLED when it had not started, or as the generator's end is. As above. */
+PYPROC_API int pyproc_stream_close(struct pyproc_pool *pool, uint64_t id);
+
 /* Refuses new calls (PYPROC_END_CLOSED) and lets the admitted ones end for at most `timeout` ns:
  * 0 when all have, PYPROC_DRAIN_LEFT when not, PYPROC_END_INTERRUPTED. Close comes after it. */
 enum { PYPROC_DRAIN_LEFT = 1 };
@@ -292,13 +312,20 @@ PYPROC_API int pyproc_resize(struct pyproc_pool *pool, unsigned min_workers, uns
 PYPROC_API void pyproc_hear(struct pyproc_pool *pool, int64_t timeout);
 
 /* Completion queues: many pools may answer on one; it outlives them. */
-enum pyproc_item_kind { PYPROC_ITEM_CALL, PYPROC_ITEM_OUTPUT, PYPROC_ITEM_LOG, PYPROC_ITEM_EVENT };
+enum pyproc_item_kind {
+    PYPROC_ITEM_CALL,
+    PYPROC_ITEM_OUTPUT,
+    PYPROC_ITEM_LOG,
+    PYPROC_ITEM_EVENT,
+    PYPROC_ITEM_STREAM,
+    PYPROC_ITEM_PROGRESS,
+};
 
 struct pyproc_item {
     struct pyproc_item *next;
     enum pyproc_item_kind kind;
-    void *token;               /* CALL */
-    struct pyproc_reply reply; /* CALL */
+    void *token;               /* CALL, STREAM, PROGRESS */
+    struct pyproc_reply reply; /* CALL, STREAM */
     uint32_t worker_id;        /* OUTPUT, LOG, EVENT */
     int32_t pid;               /* EVENT; 0: none */
     int stream;                /* OUTPUT: 1 or 2 */

@@ -22,7 +22,12 @@ enum {
 };
 
 /* Why a call is asked to stop. */
-enum pp_soft { PP_SOFT_NONE, PP_SOFT_TIMEOUT, PP_SOFT_CANCEL };
+enum pp_soft {
+    PP_SOFT_NONE,
+    PP_SOFT_TIMEOUT,
+    PP_SOFT_CANCEL,
+    PP_SOFT_CLOSE, /* nobody reads the stream any more: its generator is closed */
+};
 
 /* Written by the host: by the lease holder or the loop, whoever owns the channel. */
 struct pp_control_page {
@@ -30,7 +35,9 @@ struct pp_control_page {
     _Atomic uint64_t cancelled;   /* wire id of the call that is asked to stop by itself */
     _Atomic int64_t deadline;     /* of the running call, CLOCK_MONOTONIC ns; PP_NEVER without */
     _Atomic uint64_t recall_from; /* calls with this wire id or a higher one must not start */
-    _Atomic uint32_t soft;        /* enum pp_soft: why; written before `cancelled` */
+    _Atomic uint64_t
+        stream_wanted;     /* the running stream is to send when it has made so many items */
+    _Atomic uint32_t soft; /* enum pp_soft: why; written before `cancelled` */
     uint32_t no_processes; /* 1: it is to start none once it is ready; never changes after birth */
 };
 
@@ -46,6 +53,11 @@ struct pp_status_page {
     _Atomic uint64_t dumped;     /* 1: the stack that was asked for is in the crash file */
     _Atomic uint32_t refused;    /* 1 + the number of the system call that ended it; 0: none */
     uint64_t refused_arguments[6];
+    /* Items of a running stream that are not sent yet are in the area too, see
+     * worker/credit.c: one word holds items << 32 | bytes, so that they always agree. */
+    _Atomic uint64_t stream_id;   /* wire id; 0: none */
+    _Atomic uint64_t stream_base; /* first item in the area */
+    _Atomic uint64_t stream_state;
     uint8_t area[];
 };
 

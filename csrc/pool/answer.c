@@ -39,6 +39,8 @@ static const char *take_result(struct pyproc_pool *pool, struct pp_call *call,
 {
     struct pyproc_reply *reply = &call->item->reply;
 
+    if (call->stream)
+        return "a stream was answered with one value";
     if (call->message.items == 0) {
         if (result->payload.size > pool->max_result)
             return "a result is larger than the limit";
@@ -102,6 +104,14 @@ static const char *take(struct pyproc_pool *pool, struct pp_slot *slot, struct b
         if (!running || message->chunk_part.id != running->wire_id)
             return foreign;
         return take_part(running, &message->chunk_part);
+    } else if (message->kind == PP_MESSAGE_STREAM_ITEM) {
+        if (!running || message->stream_item.id != running->wire_id)
+            return foreign;
+        return pp_stream_take_item(pool, running, &message->stream_item);
+    } else if (message->kind == PP_MESSAGE_STREAM_END) {
+        if (!running || message->stream_end.id != running->wire_id)
+            return foreign;
+        broken = pp_stream_take_end(running, &message->stream_end);
     } else if (message->kind == PP_MESSAGE_RETURNED) {
         uint64_t id = message->returned;
 
@@ -182,6 +192,10 @@ static void next_starts(struct pyproc_pool *pool, struct pp_slot *slot)
     slot->deadline = PP_NEVER;
     if (!head || slot->n_inflight <= slot->n_unsent)
         return;
+    if (head->stream && head->stream->started) {
+        pp_stream_came(pool, slot, head);
+        return;
+    }
     pp_output_begins(pool, slot, head->output_limit);
     pp_pool_deadline(pool, slot, pp_call_deadline(head, slot->head_since));
     atomic_store(&slot->worker.control->deadline, slot->deadline);
@@ -278,7 +292,10 @@ void pp_answer_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_do
      * one cannot have ended the worker, however often they meet with such neighbours. */
     while (!pp_list_empty(&slot->inflight)) {
         call = pp_container(slot->inflight.prev, struct pp_call, offered);
-        if (!has_started(call, started) && call->requeued < PP_REQUEUE_MAX) {
+        if (call->stream && call->wire_id)
+            pp_stream_dead(slot, call);
+        if (!has_started(call, started) && call->requeued < PP_REQUEUE_MAX &&
+            !(call->stream && call->stream->items > 0)) {
             call->requeued += call == head;
             pp_count(&pool->metrics.calls_requeued);
             pp_requeue(pool, call, done);

@@ -118,6 +118,11 @@ int pp_call_new(struct pyproc_pool *pool, const struct pyproc_request *request,
     call->result_limit = request->result_limit;
     call->deadline = request->deadline ? request->deadline : PP_NEVER;
     call->run_timeout = request->run_timeout ? request->run_timeout : pool->task_timeout;
+    if (request->stream_items && !(call->stream = pp_stream_new(request))) {
+        free(call);
+        free(item);
+        return -ENOMEM;
+    }
     call->queue = pyproc_queue_ref(queue);
     call->item = item;
     call->size = size;
@@ -150,6 +155,7 @@ void pp_call_free(struct pp_call *call)
     pyproc_item_free(call->item);
     pyproc_queue_unref(call->queue);
     pp_buffer_deinit(&call->parts);
+    free(call->stream);
     for (uint32_t i = 0; i < call->message.attachments; i++)
         (void)pp_close(call->attached[i]);
     free(call);

@@ -75,6 +75,10 @@ PYPROC_API int pyproc_pool_close(struct pyproc_pool *pool, int64_t timeout,
     if (pp_pool_forked(pool))
         return 0;
     refuse_new(pool);
+    (void)pthread_mutex_lock(&pool->lock);
+    if (pool->state == PP_POOL_DRAINING)
+        pp_streams_close(pool);
+    (void)pthread_mutex_unlock(&pool->lock);
     if (timeout > 0)
         r = drain(pool, timeout == PYPROC_FOREVER ? PP_NEVER : pp_after(pp_now(), timeout), wait);
     finish(pool, timeout == 0 || r == PYPROC_END_INTERRUPTED);

@@ -50,6 +50,11 @@ static void offer(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_call
     slot->n_unsent++;
 }
 
+static const struct pp_call *head_of(const struct pp_slot *slot)
+{
+    return pp_container(slot->inflight.next, struct pp_call, offered);
+}
+
 static void fill(struct pyproc_pool *pool, struct pp_slot *slot, size_t most, struct pp_done *done)
 {
     size_t bytes = pp_buffer_size(&slot->worker.channel.out);
@@ -70,6 +75,9 @@ static void fill(struct pyproc_pool *pool, struct pp_slot *slot, size_t most, st
         /* Descriptors go to a worker that has nothing else: then they are its first bytes, and
          * no worker holds more of them than one call may bring. */
         if (slot->n_inflight > 0 && call->message.attachments > 0)
+            return;
+        /* A stream has its worker alone: while it runs the worker reads nothing but credit. */
+        if (slot->n_inflight > 0 && (call->stream || head_of(slot)->stream))
             return;
         bytes += call->size;
         room -= pp_call_tasks(call) < room ? pp_call_tasks(call) : room;
@@ -166,6 +174,8 @@ static void send_call(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_
     call->wire_id = atomic_fetch_add_explicit(&pool->next_id, 1, memory_order_relaxed);
     message.call.id = call->wire_id;
     message.call.remaining_us = pp_call_remaining(call, pp_now());
+    if (call->stream)
+        pp_stream_sent(pool, slot, call, &message.call);
     atomic_store(&slot->worker.control->call_id, call->wire_id);
     /* Its size was checked when it was admitted. Out of memory leaves the worker without
      * a call that the host waits for: end the worker, and the call with it. */
@@ -185,6 +195,8 @@ static void head_starts(struct pyproc_pool *pool, struct pp_slot *slot)
     pp_output_begins(pool, slot, head->output_limit);
     slot->deadline = pp_call_deadline(head, now);
     atomic_store(&slot->worker.control->deadline, slot->deadline);
+    if (head->stream)
+        pp_stream_starts(slot, head, now);
     if (slot->deadline < pool->armed)
         pp_loop_wake(pool->loop);
 }
@@ -213,6 +225,9 @@ void pp_dispatch_send(struct pyproc_pool *pool)
 
         if (slot->n_unsent > 0)
             send_slot(pool, slot);
+        else if (slot->unsent_words)
+            pp_worker_send_on(&slot->worker);
+        slot->unsent_words = false;
     }
 }
 

@@ -79,6 +79,7 @@ struct pp_slot {
     size_t n_unsent;      /* the newest of them, whose frames are not made yet */
     int64_t head_since;   /* when the oldest became the running one */
     uint64_t recall_last; /* newest id that may be answered with Returned; 0: none */
+    bool unsent_words;    /* frames for its stream are made and not sent */
 };
 
 enum pp_want_kind { PP_WANT_THREAD, PP_WANT_CALL };
@@ -111,6 +112,24 @@ struct pp_waiter {
     struct pyproc_reply *reply; /* or ended: filled */
 };
 
+/* What a call that is a stream has besides, see stream.c. */
+struct pp_stream {
+    uint64_t granted_items, granted_bytes; /* lock: by the reader, in all */
+    bool wanted;                           /* lock: the reader waits */
+    const char *closed;                    /* lock: why nobody reads on; NULL: somebody does */
+    int64_t item_timeout;                  /* never changes; PP_NEVER: none */
+
+    /* Loop. */
+    uint64_t sent_items, sent_bytes; /* credit that the worker was told of */
+    uint64_t items, bytes;           /* that came */
+    uint64_t look_base;              /* of the area when it was looked at last */
+    uint32_t look_items, look_bytes; /* taken there, which may come in a frame too */
+    uint64_t seen;                   /* items made at the last look at the clock */
+    int64_t item_due;                /* when the next item must be made; PP_NEVER: any time */
+    bool started;                    /* its worker has it */
+    bool end_sent;                   /* the worker knows that nobody reads on */
+};
+
 enum pp_call_state { PP_CALL_WAITING, PP_CALL_OFFERED, PP_CALL_ENDED };
 
 /* A queued call: owned by the pool from admission to its end. */
@@ -136,6 +155,7 @@ struct pp_call {
     struct pyproc_item *item;             /* owned; where its end is written */
     struct pp_message_call message;       /* points into `bytes` */
     int attached[PYPROC_ATTACHMENTS_MAX]; /* message.attachments descriptors; owned */
+    struct pp_stream *stream;             /* owned; NULL: it is none */
     uint32_t part_count;                  /* items of a chunk that came as parts */
     struct pp_buffer parts;               /* their bytes */
     size_t size;                          /* bytes charged to the queue */
@@ -191,6 +211,8 @@ struct pyproc_pool {
     int64_t watch_at;    /* when to look; PP_NEVER: nothing runs */
     int64_t watch_pause; /* ns between looks */
     int64_t stops_at;    /* when to look for workers that were stopped; PP_NEVER: nothing runs */
+
+    bool streams_due; /* a reader of a stream has something to say */
 
     _Atomic uint32_t drained; /* futex: changes when `active` falls to 0, and at each close step */
     _Atomic uint32_t room;    /* futex: changes when room was made in the queue */
@@ -285,6 +307,30 @@ void pp_answer_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_do
 void pp_recall_all(struct pyproc_pool *pool, struct pp_done *done);
 /* Lock held: a call goes back to the front of the line, or ends when it was cancelled. */
 void pp_requeue(struct pyproc_pool *pool, struct pp_call *call, struct pp_done *done);
+/* stream.c; loop thread unless said. */
+struct pp_stream *
+pp_stream_new(const struct pyproc_request *request); /* any thread; NULL: memory */
+/* The stream that the slot's worker runs; NULL: it runs none. */
+struct pp_call *pp_stream_of(const struct pp_slot *slot);
+/* Its call is being sent, or starts. */
+void pp_stream_sent(struct pyproc_pool *pool, struct pp_slot *slot, const struct pp_call *call,
+                    struct pp_message_call *to); /* lock not held */
+void pp_stream_starts(struct pp_slot *slot, struct pp_call *call, int64_t now);
+/* Lock held: items may have come from it, and it goes on. */
+void pp_stream_came(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_call *call);
+/* Lock not held: NULL, or the rule that was broken. */
+const char *pp_stream_take_item(struct pyproc_pool *pool, struct pp_call *call,
+                                const struct pp_message_stream_item *item);
+const char *pp_stream_take_end(struct pp_call *call, const struct pp_message_stream_end *end);
+/* The worker is dead: what it had made before is put on the queue. */
+void pp_stream_dead(struct pp_slot *slot, struct pp_call *call);
+/* Lock held: carries out what readers said. */
+void pp_streams_turn(struct pyproc_pool *pool, int64_t now, struct pp_done *done);
+/* Lock held: the slot's time is over: true when it was only an item's, and it is being made. */
+bool pp_stream_goes_on(struct pyproc_pool *pool, struct pp_slot *slot, int64_t now);
+/* Lock held, any thread: no more streams. */
+void pp_streams_close(struct pyproc_pool *pool);
+
 /* One turn of the loop: everything that is due. Lock not held. */
 void pp_pool_turn(struct pyproc_pool *pool);
 

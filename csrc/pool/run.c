@@ -388,7 +388,7 @@ static void overdue(struct pyproc_pool *pool, struct pp_slot *slot, int64_t now)
     if (slot->ending || slot->retired)
         (void)pp_worker_doom(&slot->worker, slot->ending ? "channel" : "retired");
     else if (soft != PP_SOFT_NONE)
-        (void)pp_worker_doom(&slot->worker, soft == PP_SOFT_CANCEL ? "cancel" : "timeout");
+        (void)pp_worker_doom(&slot->worker, soft == PP_SOFT_TIMEOUT ? "timeout" : "cancel");
     else
         pp_pool_stop(pool, slot, PP_SOFT_TIMEOUT, now);
 }
@@ -407,7 +407,7 @@ static void check_deadlines(struct pyproc_pool *pool, int64_t now, struct pp_don
             slot->worker.start_deadline = PP_NEVER; /* it has passed: nothing to wake up for */
             (void)pp_worker_doom(&slot->worker, "start timeout");
         }
-        if (slot->deadline <= now) {
+        if (slot->deadline <= now && !pp_stream_goes_on(pool, slot, now)) {
             overdue(pool, slot, now);
         }
     }
@@ -501,6 +501,8 @@ static void locked_turn(struct pyproc_pool *pool, struct pp_done *done)
         pool->recall_at = PP_NEVER;
         pp_recall_all(pool, done);
     }
+    if (pool->streams_due)
+        pp_streams_turn(pool, now, done);
     pp_life_turn(pool, now);
     if (pool->state >= PP_POOL_CLOSING)
         close_workers(pool, done);

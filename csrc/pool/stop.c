@@ -27,8 +27,8 @@ void pp_pool_kill(struct pyproc_pool *pool, struct pp_worker *worker)
 
 void pp_soft_end(enum pp_soft soft, struct pyproc_reply *reply)
 {
-    if (soft == PP_SOFT_NONE || reply->end != PYPROC_END_FAILURE)
-        return;
+    if (soft == PP_SOFT_NONE || soft == PP_SOFT_CLOSE || reply->end != PYPROC_END_FAILURE)
+        return; /* what a closed generator raises is its own */
     /* The failure stays: it becomes the cause of the end. */
     pp_reply_end(reply, soft == PP_SOFT_CANCEL ? PYPROC_END_TASK_KILLED : PYPROC_END_RUN_TIMEOUT,
                  "it was asked to stop, and its cleanup ended within the grace period");

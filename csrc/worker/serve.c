@@ -244,6 +244,9 @@ static void address_answer(struct pp_worker *worker, struct pp_message *answer, 
     if (answer->kind == PP_MESSAGE_RESULT) {
         answer->result.id = id;
         answer->result.events = events;
+    } else if (answer->kind == PP_MESSAGE_STREAM_END) {
+        answer->stream_end.id = id;
+        answer->stream_end.events = events;
     } else {
         answer->failure.id = id;
         answer->failure.events = events;
@@ -307,6 +310,10 @@ static int serve_message(struct pp_worker *worker, const struct pp_message *mess
         return pp_worker_send(worker, &pong);
     case PP_MESSAGE_GOODBYE:
         return PP_WORKER_END;
+    case PP_MESSAGE_STREAM_CREDIT:
+    case PP_MESSAGE_STREAM_END:
+    case PP_MESSAGE_CANCEL:
+        return 0; /* of a call that has ended meanwhile */
     default:
         return pp_fail(-EPROTO, "the host sent a message that may not come here");
     }

@@ -16,8 +16,9 @@ struct pp_worker;
 
 /* What the binding does for the loop. `token` is the binding's. */
 struct pp_worker_calls {
-    /* Runs one call and fills `answer` (kind RESULT or FAILURE; the id is set by the
-     * loop). What `call` points to is lent until the first pp_worker_chunk_add; what `answer`
+    /* Runs one call and fills `answer` (kind RESULT, FAILURE or STREAM_END; the id is set by the
+     * loop). What `call` points to is lent until the first pp_worker_chunk_add, and of a stream
+     * until the first add or poll; what `answer`
      * points to stays valid until `done`. 0, or what ends the worker: a negative errno, or
      * what pp_worker_chunk_add answered. */
     int (*run)(void *token, const struct pp_message_call *call, struct pp_message *answer);
@@ -35,6 +36,7 @@ struct pp_worker_calls {
 };
 
 enum { PP_WORKER_FORKED = 2, PP_WORKER_CONFINED = 3 };
+enum { PP_STREAM_WAIT = 4, PP_STREAM_STOP = 5 };
 
 /* Takes the descriptors of supervisor/keeper.h's numbers (3 to 7), moves them
  * close-on-exec to numbers out of the user's way and maps the pages. */
@@ -70,6 +72,23 @@ int pp_worker_chunk_begin(struct pp_worker *worker, uint64_t id, uint32_t items)
 int pp_worker_chunk_add(struct pp_worker *worker, const void *bytes, size_t n);
 /* Fills `answer` with what is in the area: RESULT with base and count. */
 int pp_worker_chunk_end(struct pp_worker *worker, struct pp_message *answer);
+
+/* From inside run, for a stream: begins it with the call's credit. */
+void pp_worker_stream_begin(struct pp_worker *worker, const struct pp_message_call *call);
+/* Adds an item, of whatever credit: see state. 0, a negative errno, or a positive answer when the
+ * host is gone: both are for `run` to pass up. */
+int pp_worker_stream_add(struct pp_worker *worker, enum pp_codec codec, const void *bytes,
+                         size_t n);
+/* 0: the next item may be made; WAIT: not before there is credit; STOP: none is wanted any more, or
+ * the call is asked to stop. */
+int pp_worker_stream_state(struct pp_worker *worker);
+/* The same, after reading what the host has sent, or with `wait` waiting for it: then never WAIT.
+ * May also answer as add does. */
+int pp_worker_stream_poll(struct pp_worker *worker, bool wait);
+/* Sends what is in the area, before a failure for instance. As add. */
+int pp_worker_stream_flush(struct pp_worker *worker);
+/* Fills `answer`: all items are made. What is in the area is to be flushed before. */
+void pp_worker_stream_end(struct pp_worker *worker, struct pp_message *answer);
 
 /* From inside run: the descriptors of the call, close-on-exec and above the standard streams,
  * which the caller owns from now on. 0; -EMFILE when this process may have no more and they are

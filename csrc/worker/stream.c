@@ -62,11 +62,28 @@ int pp_worker_wait_readable(struct pp_worker *worker)
     return 0;
 }
 
+/* A stream that waits for credit only looks, or goes on when its call is asked to stop. */
+static int may_wait(struct pp_worker *worker)
+{
+    if (!worker->stream.polls)
+        return 0;
+    if (pp_worker_stopping(worker, worker->stream.id) != PP_SOFT_NONE)
+        return PP_STREAM_STOP;
+    return worker->stream.waits ? 0 : PP_STREAM_WAIT;
+}
+
 static int wait_for_bytes(struct pp_worker *worker)
 {
+    int looks = worker->stream.polls && !worker->stream.waits;
     /* A signal that came since the user's code ended would not interrupt what follows. */
     int r = worker->calls->interrupted(worker->token);
 
+    if (r == 0)
+        r = may_wait(worker);
+    if (looks && r == PP_STREAM_WAIT) {
+        r = receive(worker, MSG_DONTWAIT);
+        return r == -EAGAIN || r == -EINTR ? PP_STREAM_WAIT : r;
+    }
     if (r != 0)
         return r;
     worker->calls->before_wait(worker->token);
@@ -76,7 +93,7 @@ static int wait_for_bytes(struct pp_worker *worker)
     worker->calls->after_wait(worker->token);
     if (r == -EINTR)
         r = worker->calls->interrupted(worker->token);
-    return r;
+    return r == 0 && worker->stream.polls ? may_wait(worker) : r;
 }
 
 static int read_body(struct pp_worker *worker, const uint8_t *body, size_t n,

@@ -39,6 +39,21 @@ struct pp_worker_chunk {
     size_t size;
 };
 
+/* The running stream, or the last one. */
+struct pp_worker_stream {
+    uint64_t id;
+    uint64_t items, bytes;                 /* made so far */
+    uint64_t granted_items, granted_bytes; /* that the host takes, in all */
+    uint64_t served;                       /* the wish of the host that was fulfilled last */
+    uint64_t base;                         /* first item in the area */
+    uint32_t count;                        /* items in it */
+    size_t size;                           /* their bytes */
+    enum pp_codec codec;                   /* of them: RICH when one is */
+    bool closed;                           /* the host's reader wants no more */
+    bool polls;                            /* only credit is waited for */
+    bool waits;                            /* and that for as long as it takes */
+};
+
 struct pp_worker {
     int call_fd, crash_fd;
     bool no_processes; /* the kernel refuses them already */
@@ -59,6 +74,7 @@ struct pp_worker {
     void *token;
     struct pp_worker_events events;
     struct pp_worker_chunk chunk;
+    struct pp_worker_stream stream;
     uint8_t *box; /* the sandbox's second stage, from Hello; owned */
     size_t box_size;
 };

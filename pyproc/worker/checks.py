@@ -12,7 +12,7 @@ import sys
 from pyproc import errors
 from pyproc.worker.attached import OrFile, checkable, is_file
 from pyproc.worker.failure import Refusal, type_name_of
-from pyproc.worker.shapes import ANY, ANYTHING, PLAIN, shape_of, table
+from pyproc.worker.shapes import ANY, ANYTHING, PLAIN, item_shape, shape_of, table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from pyproc.worker.shapes import Shape
 
 _VARARGS, _VARKEYWORDS = 0x04, 0x08
+#: Bits of a function's code, and what the host calls such a function (FunctionKind).
+_KINDS = ((0x80, 1), (0x20, 2), (0x200, 3))
+_GENERATORS = (2, 3)
+#: Annotations of what is streamed: the first argument is the items' type.
+_STREAMED = frozenset({"Iterator", "Iterable", "Generator",
+                       "AsyncIterator", "AsyncIterable", "AsyncGenerator"})  # fmt: skip
 _SIMPLE_FLAGS_MAX = 40
 
 
@@ -38,6 +44,7 @@ class Plan:
         self.annotations: dict[str, object] = {}
         self.plain = type(function).__name__ == "function" and not hasattr(function, "__wrapped__")
         self._hints: dict[str, Any] | None = None
+        self.kind = _kind_of(function)
         if self.plain:
             self._read_code()
         else:
@@ -88,7 +95,12 @@ class Plan:
     def _shape(self, name: str | None) -> Shape:
         if name is None or name not in self.annotations:
             return ANYTHING
-        return shape_of(self.annotations[name], getattr(self.function, "__globals__", {}))
+        module = getattr(self.function, "__globals__", {})
+        if name == "return" and self.kind in _GENERATORS:
+            item = item_shape(self.annotations[name], module, _item_of)
+            if item is not None:
+                return item
+        return shape_of(self.annotations[name], module)
 
     # ---- the slow paths, called by C ----
 
@@ -127,12 +139,17 @@ class Plan:
                 errors.KIND_EXCEPTION,
                 "TypeError",
                 f"{self.name}() is a generator function, and a call carries one value: "
-                f"return a list instead (streaming is not offered by call)",
+                f"use stream({self.name!r}, ...) or astream instead",
             )
         if "return" not in self.annotations:
             return value
         hint = self.hints().get("return", ANY)
         return value if hint is ANY else self._convert_result(value, hint)
+
+    def item(self, value: Any) -> Any:
+        """An item of a stream as the annotation of what is yielded wants it."""
+        hint = _item_of(self.hints().get("return", ANY))
+        return value if hint is None or hint is ANY else self._convert_result(value, hint, "item")
 
     def hints(self) -> dict[str, Any]:
         """The annotations with their strings resolved. Refusal when one cannot be."""
@@ -187,17 +204,34 @@ class Plan:
                 f"{path} of {self.name}(): its annotation cannot be checked: {error}",
             ) from None
 
-    def _convert_result(self, value: Any, hint: Any) -> Any:
+    def _convert_result(self, value: Any, hint: Any, path: str = "result") -> Any:
         """Functions return numpy's numbers and subclasses where annotations name the plain ones."""
         try:
-            return self._convert(value, hint, "result")
+            return self._convert(value, hint, path)
         except Refusal:
             if isinstance(hint, type) and isinstance(value, hint) and hint not in PLAIN:
                 return value
             simple = _without_numpy(value, 0)
             if simple is value:
                 raise
-        return self._convert(simple, hint, "result")
+        return self._convert(simple, hint, path)
+
+
+def _kind_of(function: Any) -> int:
+    while hasattr(function, "func") and hasattr(function, "keywords"):  # functools.partial
+        function = function.func
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    flags = getattr(code, "co_flags", 0)
+    return next((kind for bit, kind in _KINDS if flags & bit), 0)
+
+
+def _item_of(hint: Any) -> Any:
+    """Of Iterator[T] and its kin the T; None of other annotations."""
+    origin = getattr(hint, "__origin__", None)
+    if getattr(origin, "__module__", "") != "collections.abc" or origin.__name__ not in _STREAMED:
+        return None
+    arguments = getattr(hint, "__args__", ())
+    return arguments[0] if arguments else None
 
 
 def _without_msgspec(error: ModuleNotFoundError) -> BaseException:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _NEVER = 2**63 - 1
-_SOFT_TIMEOUT = 1
+SOFT_NONE, SOFT_TIMEOUT, SOFT_CANCEL, SOFT_CLOSE = range(4)
 
 _worker_object: _worker.Worker | None = None
 
@@ -65,15 +65,23 @@ def arm(worker: _worker.Worker) -> None:
 def _on_stop(_number: int, _frame: Any) -> None:
     worker = _worker_object
     why = worker.stopping() if worker is not None else 0
-    if why == 0:
+    if worker is None or why == SOFT_NONE:
         return  # it comes late: the call that was meant has ended
-    tasks = sys.modules.get("pyproc.worker.tasks")
-    if tasks is not None and tasks.stop(_stopped(why)):
+    if worker.stream_waits():
+        return  # the wait ends, and then it is raised in the generator
+    if why == SOFT_CLOSE:
+        streams = sys.modules.get("pyproc.worker.streams")
+        if streams is not None:
+            streams.close()
         return
-    raise _stopped(why)
+    tasks = sys.modules.get("pyproc.worker.tasks")
+    if tasks is not None and tasks.stop(stopped(why)):
+        return
+    raise stopped(why)
 
 
-def _stopped(why: int) -> errors.Error:
-    if why == _SOFT_TIMEOUT:
+def stopped(why: int) -> errors.Error:
+    """What ends a call that is to stop."""
+    if why == SOFT_TIMEOUT:
         return errors.TaskTimeout("the call ran longer than its time limit", stage="run")
     return errors.TaskKilled("the caller wants the call to stop")

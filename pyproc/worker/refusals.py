@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pyproc.worker.checks import Plan
 
 _EPERM, _EACCES = 1, 13
-_CO_COROUTINE = 0x80
+_ASYNC = (1, 3)
 _watching = False
 
 
@@ -25,7 +25,7 @@ _watching = False
 _OURS = (
     "typing", "inspect", "difflib", "io", "pickle", "linecache", "traceback", "datetime",
     "decimal", "uuid", "msgspec", "pyproc.codec", "pyproc.worker.baggage",
-    "pyproc.worker.attached",
+    "pyproc.worker.attached", "pyproc.worker.streams",
 )  # fmt: skip
 
 
@@ -41,8 +41,7 @@ def prepare(plans: Iterable[Plan]) -> None:
             plan.hints()
         except Refusal:  # it is told to the first call that meets it
             continue
-        code = getattr(plan.function, "__code__", None)
-        if code is not None and code.co_flags & _CO_COROUTINE:
+        if plan.kind in _ASYNC:
             import pyproc.worker.tasks  # noqa: F401
     import time
 

@@ -41,10 +41,12 @@ _FAILURE_MAX = 1024 * 1024
 class Handlers:
     """The slow paths of a call. Exceptions become the call's failure."""
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, names: list[str], worker: _worker.Worker) -> None:
         self.names = names
+        self._worker = worker
         self._context: list[Any] = []  # what the running call's variables were before
         self._files: Files | None = None  # that came with the running call
+        self._word = "result"
 
     def unknown(self, name: str) -> NoReturn:
         """No function has that name."""
@@ -80,7 +82,7 @@ class Handlers:
         if type(value).__name__ in ("coroutine", "generator", "async_generator"):
             value = plan.result(value)
         try:
-            return codecs.encode_value(value)
+            return codecs.encode_value(value, self._word)
         except errors.CodecError as error:
             raise _codec_refusal(error) from None
 
@@ -89,9 +91,21 @@ class Handlers:
         raise Refusal(
             errors.KIND_TOO_LARGE,
             "pyproc.ResultTooLarge",
-            f"the result takes {size} bytes, at most {limit} may be sent: see Limits(result_size=)",
-            "result",
+            f"the {self._word} takes {size} bytes, at most {limit} may be sent: see "
+            f"Limits(result_size=)",
+            self._word,
         )
+
+    def stream(self, plan: checks.Plan, made: object) -> bool:
+        """Sends the items of what a stream's function has returned."""
+        from pyproc.worker import streams
+
+        self._word = "item"
+        try:
+            streams.run(self._worker, plan, made)
+        finally:
+            self._word = "result"
+        return True
 
     def bad_chunk(self, found: int, said: int) -> NoReturn:
         """A chunk's payload is not what its call says."""
@@ -188,7 +202,7 @@ def _live(worker: _worker.Worker, is_template: bool, preload: list[str]) -> int:
             worker.hello()
         if not _start(worker, application):
             return _EXIT_START
-        worker.serve(application.entries, Handlers(sorted(application.entries)))
+        worker.serve(application.entries, Handlers(sorted(application.entries), worker))
         return 0
     except SystemExit as request:  # from a user's signal handler while no call ran
         return request.code if isinstance(request.code, int) else int(request.code is not None)
@@ -289,8 +303,8 @@ def _import_path(path: list[str]) -> list[str]:
     return entries
 
 
-def _signature(name: str, plan: checks.Plan) -> tuple[bytes, bytes]:
-    return name.encode(), failure.as_text(checks.signature_of(plan), 4096)
+def _signature(name: str, plan: checks.Plan) -> tuple[bytes, bytes, int]:
+    return name.encode(), failure.as_text(checks.signature_of(plan), 4096), plan.kind
 
 
 def _run_hooks(hooks: Any) -> None:

@@ -13,7 +13,7 @@ from pyproc import _worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     #: accepted types; shapes of a list's items, a dict's keys and its values, None: anything
@@ -50,6 +50,19 @@ def shape_of(hint: object, module: dict[str, object]) -> Shape:
         return _shape_of(hint)
     except Exception:  # an annotation may be any object at all
         return ASK
+
+
+def item_shape(
+    hint: object, module: dict[str, object], item_of: Callable[[Any], Any]
+) -> Shape | None:
+    """The same of what a generator yields; None when the annotation is of no generator."""
+    try:
+        if isinstance(hint, str):
+            hint = eval(hint, module)  # noqa: S307  # nosec B307
+        item = item_of(hint)
+        return None if item is None else _shape_of(item)
+    except Exception:  # as above
+        return None
 
 
 def _shape_of(hint: Any) -> Shape:
