@@ -1,13 +1,18 @@
-"""`python -m pyproc --cflags --libs`: how a C program is built against the core."""
+"""`python -m pyproc --cflags --libs` for C programs, `worker docs.py` for the Go pool."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 
 def main() -> None:
     """Prints what was asked for, on one line."""
+    if sys.argv[1:2] == ["worker"]:
+        from pyproc.gopool.run import main as serve
+
+        serve(sys.argv[2:])
     import pyproc
 
     parser = argparse.ArgumentParser(prog="python -m pyproc", description=__doc__)

@@ -5,6 +5,7 @@
  */
 #include "binding/worker_type.h"
 
+#include "base/crc32c.h"
 #include "base/error.h"
 
 #include <errno.h>
@@ -452,6 +453,17 @@ static PyObject *guarded(PyObject *module, PyObject *function)
     return PyCFunction_NewEx(&guarded_def, function, NULL);
 }
 
+static PyObject *crc32c(PyObject *module, PyObject *bytes)
+{
+    char *data;
+    Py_ssize_t n;
+
+    (void)module;
+    if (PyBytes_AsStringAndSize(bytes, &data, &n) < 0)
+        return NULL;
+    return PyLong_FromUnsignedLong(pp_crc32c(data, (size_t)n));
+}
+
 #define FASTCALL(function) (PyCFunction)(void (*)(void))(function)
 
 static PyMethodDef module_methods[] = {
@@ -462,6 +474,7 @@ static PyMethodDef module_methods[] = {
     {"unpack", FASTCALL(pp_plain_py_unpack), METH_FASTCALL, "The value of a MessagePack payload."},
     {"scan", FASTCALL(pp_plain_py_scan), METH_FASTCALL,
      "Raise ValueError unless the payload is exactly so many whole values in bounds."},
+    {"crc32c", crc32c, METH_O, "The Castagnoli checksum of bytes, as an unsigned 32-bit number."},
     {"guarded", guarded, METH_O,
      "The function, for a thread: it first gets a stack for its signal handlers."},
     {"print_traceback", FASTCALL(print_traceback), METH_FASTCALL,

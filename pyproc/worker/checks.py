@@ -92,6 +92,10 @@ class Plan:
         shapes = [self._shape(name) for name in (*names, self.rest, self.keywords, "return")]
         return (self.function, names, table(shapes), len(self.positional), self)
 
+    def checks(self, name: str) -> bool:
+        """Whether a parameter, or "return", takes less than any value."""
+        return self._shape(name) is not ANYTHING
+
     def _shape(self, name: str | None) -> Shape:
         if name is None or name not in self.annotations:
             return ANYTHING

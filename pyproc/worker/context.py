@@ -9,12 +9,15 @@ from pyproc import _worker, errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _NEVER = 2**63 - 1
 SOFT_NONE, SOFT_TIMEOUT, SOFT_CANCEL, SOFT_CLOSE = range(4)
 
 _worker_object: _worker.Worker | None = None
+#: In a worker of another kind of pool: answers the call of the calling thread, or None.
+elsewhere: Callable[[], Any] | None = None
 
 
 class Current:
@@ -47,6 +50,11 @@ class Current:
 
 def current() -> Current:
     """The running call. Raises pyproc.Error outside of a worker, and while no call runs."""
+    if elsewhere is not None:
+        found = elsewhere()
+        if found is None:
+            raise errors.Error("pyproc.current(): no call runs just now in this thread")
+        return found  # type: ignore[no-any-return]
     if _worker_object is None:
         raise errors.Error("pyproc.current() is for functions that run in a worker of a pool")
     call_id = _worker_object.call()

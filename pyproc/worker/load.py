@@ -52,7 +52,7 @@ def _of_target(kind: int, target: str, file: str) -> registry.App:
         found = _attribute(import_module(name, file), attribute)
         return found if isinstance(found, registry.App) else _of_value(found, target)
     module = import_file(target) if kind == FILE else import_module(target, file)
-    return _only_app(module, target)
+    return only_app(module, target)
 
 
 # ---- what is in a module ----
@@ -86,7 +86,8 @@ def _of_value(found: Any, target: str) -> registry.App:
     return app
 
 
-def _only_app(module: ModuleType, target: str) -> registry.App:
+def only_app(module: ModuleType, target: str) -> registry.App:
+    """The App of a module, or what it exposed without one. Refusal: none, or several."""
     # By type: a proxy (a web framework's "current request") may raise when isinstance asks it.
     values = list(vars(module).values())
     found: dict[int, registry.App] = {

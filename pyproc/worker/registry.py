@@ -164,13 +164,23 @@ default = App()
 expose = default.expose
 
 
-def run_worker() -> None:
+def run_worker(app: App | None = None, *, socket_path: str | None = None) -> None:
     """Ends a script that exposes functions; in a pool's worker it does nothing.
 
-    Outside of a pool there is nobody to serve: `pyproc.Error`.
+    Started by the Go project's pool (PYPROC_SOCKET_PATH is set, or `socket_path` given) it serves
+    the functions of `app`, or those of the script, until its host is gone: docs/go-pool.md. It
+    does not return then. Elsewhere there is nobody to serve: `pyproc.Error`.
     """
-    if not serving:
+    if serving:
+        return
+    import os
+
+    if socket_path is None and not os.environ.get("PYPROC_SOCKET_PATH"):
         raise Error(
             "run_worker() serves only inside a pool's worker: open one with "
-            'pyproc.Pool("this_file.py") in another program and call the functions from there'
+            'pyproc.Pool("this_file.py") in another program and call the functions from there. '
+            "Workers of the Go project's pool find PYPROC_SOCKET_PATH in their environment"
         )
+    from pyproc.gopool.run import script_app, serve
+
+    serve(script_app() if app is None else app, socket_path)

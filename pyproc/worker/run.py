@@ -268,7 +268,7 @@ def _import(worker: _worker.Worker, preload: list[str]) -> _Application | None:
         load.preload(preload)
         app = load.load(kind, target, file, sources)
         logs.watch(worker)
-        _run_hooks(app.warmup_hooks)
+        run_hooks(app.warmup_hooks)
         application = _Application(app)
         if worker.closes():
             refusals.prepare(application.plans)
@@ -281,7 +281,7 @@ def _import(worker: _worker.Worker, preload: list[str]) -> _Application | None:
 def _start(worker: _worker.Worker, application: _Application) -> bool:
     """Runs the start hooks and tells the host; False when they failed, which it then knows."""
     try:
-        _run_hooks(application.app.start_hooks)
+        run_hooks(application.app.start_hooks)
     except BaseException as raised:  # as above
         worker.fail(failure.describe(_explain(raised), errors.KIND_START))
         return False
@@ -307,7 +307,8 @@ def _signature(name: str, plan: checks.Plan) -> tuple[bytes, bytes, int]:
     return name.encode(), failure.as_text(checks.signature_of(plan), 4096), plan.kind
 
 
-def _run_hooks(hooks: Any) -> None:
+def run_hooks(hooks: Any) -> None:
+    """One after the other; what they raise passes."""
     for hook in hooks:
         returned = hook()
         if type(returned).__name__ == "coroutine":

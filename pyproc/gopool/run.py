@@ -1,0 +1,116 @@
+"""Serving a script's functions to the Go pool, from `run_worker()` or `pyproc worker docs.py`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pyproc.gopool import settings as from_outside
+from pyproc.gopool.server import Server, leave, running
+
+if TYPE_CHECKING:
+    from pyproc.worker.registry import App
+
+_EXIT_START, _EXIT_USAGE = 1, 2
+
+
+def serve(app: App, path: str | None = None) -> NoReturn:
+    """Serves until the host is gone or SIGINT comes; does not return.
+
+    Exit status 0 then, 1 when the socket cannot be had, 2 when a setting is wrong.
+    """
+    _log_to_stderr()
+    try:
+        settings = from_outside.from_environment(os.environ, path)
+        os.environ.pop("PYPROC_HMAC_SECRET", None)
+        server = Server(app.functions, settings)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        _end(_EXIT_USAGE, str(error))
+    from pyproc.worker import context
+    from pyproc.worker.run import run_hooks
+
+    context.elsewhere = current
+    run_hooks(app.warmup_hooks)
+    run_hooks(app.start_hooks)
+    try:
+        server.run()
+    except OSError as error:
+        _end(_EXIT_START, error.strerror or str(error))
+    leave(0)
+    raise AssertionError("leave() has returned")
+
+
+def script_app() -> App:
+    """The functions of the script that runs as `__main__`."""
+    from pyproc.worker import load
+    from pyproc.worker.failure import Refusal
+
+    module = sys.modules["__main__"]
+    try:
+        return load.only_app(module, os.path.basename(getattr(module, "__file__", None) or "this"))
+    except Refusal as refusal:
+        _end(_EXIT_START, str(refusal))
+
+
+class Current:
+    """`pyproc.current()` in a worker of the Go pool: there is no deadline, the Go side keeps it."""
+
+    deadline: float | None = None
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+        self.call_id: int = request.number
+        self.function: str = request.method
+
+    def remaining(self) -> float | None:
+        """None: the Go side keeps the time."""
+        return None
+
+    def cancelled(self) -> bool:
+        """Whether the caller has given up."""
+        return bool(self._request.cancelled)
+
+    def __repr__(self) -> str:
+        return f"<pyproc.current() call_id={self.call_id} function={self.function!r}>"
+
+
+def current() -> Current | None:
+    """The call of this thread, or None."""
+    request = running()
+    return None if request is None else Current(request)
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """`python -m pyproc worker TARGET`: the target as for Pool, the socket by the environment."""
+    from pyproc.worker import load, registry
+    from pyproc.worker.failure import Refusal
+
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        _end(_EXIT_USAGE, "say what to serve: python -m pyproc worker docs.py, or module:app")
+    target = arguments[0]
+    kind = load.FILE if target.endswith(".py") else load.MODULE
+    kind = load.ATTRIBUTE if ":" in target and kind != load.FILE else kind
+    registry.serving = True  # a run_worker() at the script's end does nothing
+    if kind != load.FILE:
+        sys.path.insert(0, os.getcwd())
+    try:
+        app = load.load(kind, os.path.abspath(target) if kind == load.FILE else target, "", ())
+    except Refusal as refusal:
+        _end(_EXIT_START, str(refusal))
+    serve(app)
+
+
+def _log_to_stderr() -> None:
+    """Unless the script has its own logging: failures of functions must be seen."""
+    if not logging.getLogger().handlers and not logging.getLogger("pyproc").handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(name)s: %(levelname)s: %(message)s"))
+        logging.getLogger("pyproc").addHandler(handler)
+
+
+def _end(code: int, text: str) -> NoReturn:
+    sys.stderr.write(f"pyproc worker: {text}\n")
+    leave(code)
+    raise AssertionError("leave() has returned")
