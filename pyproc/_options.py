@@ -178,6 +178,21 @@ def rare(
     return options or None
 
 
+def streaming(item_timeout: float | None, buffersize: int | None) -> dict[str, Any]:
+    """Options that only streams have, by the core's names."""
+    options: dict[str, Any] = {}
+    if item_timeout is not None:
+        config.check_seconds(item_timeout, "item_timeout")
+        options["item_timeout"] = item_timeout
+    if buffersize is not None:
+        if isinstance(buffersize, bool) or not isinstance(buffersize, int):
+            raise TypeError(f"buffersize={buffersize!r}: an int, or None, is needed")
+        if not 1 <= buffersize <= 2**32:
+            raise ValueError(f"buffersize={buffersize}: 1 item or more, or None, is needed")
+        options["stream_items"] = buffersize
+    return options
+
+
 def max_result(limits: Limits) -> int:
     """Bytes that one result may have."""
     if limits.result_size is None:

@@ -25,6 +25,7 @@ from pyproc.resilience import is_failure
 
 if TYPE_CHECKING:
     from pyproc.calls import Calls
+    from pyproc.streams import Inbox
 
 
 class _Waiter:
@@ -58,7 +59,7 @@ class _Waiter:
             core.cancel(self.id, True)
 
 
-class _LoopQueue:
+class LoopQueue:
     """One event loop's queue; the loop's thread only.
 
     Nothing but the loop's own list of readers holds it: when the loop is closed, it goes.
@@ -66,13 +67,16 @@ class _LoopQueue:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.queue = _core.Queue()
-        self.waiters: set[_Waiter] = set()
+        self.waiters: set[_Waiter | Inbox] = set()
         loop.add_reader(self.queue.fileno(), self._drain)
 
     def _drain(self) -> None:
         for item in self.queue.take():
-            self.waiters.discard(item[1])
-            deliver(item)
+            if item[0] == 0:  # the end of a call
+                self.waiters.discard(item[1])
+                deliver(item)
+            else:  # items of a stream
+                item[1].take(item)
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # of a process that forked, or at its very end
@@ -82,20 +86,20 @@ class _LoopQueue:
                 _abandoned.append((self.queue, self.waiters))
 
 
-_queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_LoopQueue]] = (
+_queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[LoopQueue]] = (
     weakref.WeakKeyDictionary()
 )
 #: Queues of closed loops whose calls have not ended yet.
-_abandoned: list[tuple[_core.Queue, set[_Waiter]]] = []
+_abandoned: list[tuple[_core.Queue, set[_Waiter | Inbox]]] = []
 
 
-def _queue_of(loop: asyncio.AbstractEventLoop) -> _LoopQueue:
+def queue_of(loop: asyncio.AbstractEventLoop) -> LoopQueue:
     if _abandoned:
         sweep()
     known = _queues.get(loop)
     entry = known() if known is not None else None
     if entry is None:
-        entry = _LoopQueue(loop)
+        entry = LoopQueue(loop)
         _queues[loop] = weakref.ref(entry)
     return entry
 
@@ -107,7 +111,7 @@ def sweep() -> None:
             queue, waiters = _abandoned.pop(0)
         except IndexError:
             return  # another thread was faster
-        waiters.difference_update([item[1] for item in queue.take()])
+        waiters.difference_update([item[1] for item in queue.take() if item[0] == 0])
         if waiters:
             _abandoned.append((queue, waiters))
 
@@ -151,7 +155,7 @@ async def _call_once(
     payload, codec, keywords = encoded
     ended: asyncio.Future[tuple[int, bytes]] = loop.create_future()
     waiter = _Waiter(calls._core, ended)
-    entry = _queue_of(loop)
+    entry = queue_of(loop)
     delay = 0.001
     given, rare = files.give(calls._rare, calls._retries)
     with given:
@@ -171,14 +175,14 @@ async def _call_once(
     try:
         got_codec, got = await ended
     except Exception:
-        await _catch_up(calls._pool._delivery)
+        await catch_up(calls._pool._delivery)
         raise
     finally:
         waiter.leave()
     return decode_value(got, got_codec, calls._result_type(function))
 
 
-async def _catch_up(delivery: Delivery) -> None:
+async def catch_up(delivery: Delivery) -> None:
     """Waits a little until what the worker logged before its error is in the host's loggers."""
     until = time.monotonic() + HEAR_SECONDS
     while not delivery.is_heard() and time.monotonic() < until:

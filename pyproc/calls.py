@@ -17,6 +17,7 @@ from pyproc.files import NO_FILES, Attachments, encode_call
 from pyproc.future import Future
 from pyproc.identity import identity
 from pyproc.resilience import Guard, Retry, is_failure
+from pyproc.streams import AsyncStream, Stream
 
 if TYPE_CHECKING:
     from pyproc.pool import Pool
@@ -35,6 +36,7 @@ class Calls:
         retry: Retry | None = None,
         is_pinned: bool = False,
         key: str = "",
+        streaming: dict[str, Any] | None = None,
     ) -> None:
         self._pool = pool
         self._core: _core.Pool = pool._core
@@ -46,6 +48,7 @@ class Calls:
         self._retries = self._retry.max_attempts > 1
         self._carries = bool(pool._carried) and not is_pinned
         self.key = key  # what calls are counted under by Rate(by="key")
+        self._streaming = streaming or {}  # options that only streams have, likewise
         self._rare = rare  # options that few calls have, by the core's names
 
     def call(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -199,6 +202,21 @@ class Calls:
             raise ValueError(f"buffersize={buffersize!r}: 1 or more is needed")
         return aio.map_ordered(self._pinned(), function, iterable, buffersize)
 
+    def stream(self, function: str, /, *args: Any, **kwargs: Any) -> Stream:
+        """Calls a generator function and yields its items as they are made.
+
+        For `for` and `with`. The call begins with the first item asked for. The worker is ahead by
+        at most options(buffersize=) items (4096) and 1 MiB; a reader that is slow makes the
+        generator wait. A timeout is for the whole stream, options(item_timeout=) for each item.
+        Leaving early, or close(), runs the generator's `finally` in the worker. Never retried.
+        """
+        return Stream(self._pinned(), function, args, kwargs)
+
+    def astream(self, function: str, /, *args: Any, **kwargs: Any) -> AsyncStream:
+        """`stream` for asyncio: `async for` and `async with`. Cancelling the reading task closes
+        it."""
+        return AsyncStream(self._pinned(), function, args, kwargs)
+
     def _result_type(self, function: str) -> object:
         return self._type if self._type is not None else self._pool._host_types.get(function)
 
@@ -208,8 +226,9 @@ class Calls:
             return self
         rare = self._rare_now()
         return Calls(
-            self._pool, self._run, self._queue, self._type, rare, self._retry, True, self.key
-        )
+            self._pool, self._run, self._queue, self._type, rare, self._retry, True, self.key,
+            self._streaming,
+        )  # fmt: skip
 
     def _rare_now(self) -> dict[str, Any] | None:
         baggage = context.gather(self._pool._carried)

@@ -193,6 +193,19 @@ def decode_many(payload: bytes, codec: int, count: int) -> list[object]:
     return values
 
 
+def decode_items(payload: bytes, codec: int, count: int) -> list[Any]:
+    """`count` items of a stream back to back, out of hostile bytes."""
+    array = b"\xdd" + count.to_bytes(4, "big") + payload
+    try:
+        values = unpack(array)  # nearly always plain, whatever the codec: it holds every size
+    except MemoryError:
+        raise
+    except Exception:
+        values = decode_value(array, codec)
+    assert isinstance(values, list)
+    return values
+
+
 def _decode_hostile(payload: bytes, codec: int, count: int, flags: int) -> object:
     if codec not in (MSGPACK, RICH):
         raise CodecError(f"a worker may not answer with codec {codec}")

@@ -182,6 +182,8 @@ class Pool(Calls, Lifecycle, Watching):
         retry: Retry | None = None,
         result_type: object = None,
         key: object = None,
+        item_timeout: float | None = None,
+        buffersize: int | None = None,
         **others: Never,
     ) -> Calls:
         """The same calls with other options.
@@ -193,7 +195,9 @@ class Pool(Calls, Lifecycle, Watching):
         memory, cpu_time, output, result_size: as in Limits, for these calls; memory and result_size
         at most the pool's (the other limits are the pool's alone). retry: instead of the pool's.
         key: what Rate(by="key") counts the calls under, as a user's name.
-        result_type: a type that msgspec turns the result into, on the host.
+        result_type: a type that msgspec turns the result into, on the host; of a stream each item.
+        item_timeout: seconds that a stream's generator may take for an item, not counting the time
+        that it waits for its reader. buffersize: items that it may be ahead of the reader.
         """
         if others:
             _options.refuse_limits(others)
@@ -211,6 +215,7 @@ class Pool(Calls, Lifecycle, Watching):
             ),
             retry,
             key="" if key is None else str(key),
+            streaming=_options.streaming(item_timeout, buffersize),
         )
 
     @classmethod

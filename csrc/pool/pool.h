@@ -122,8 +122,8 @@ struct pp_stream {
     /* Loop. */
     uint64_t sent_items, sent_bytes; /* credit that the worker was told of */
     uint64_t items, bytes;           /* that came */
-    uint64_t look_base;              /* of the area when it was looked at last */
-    uint32_t look_items, look_bytes; /* taken there, which may come in a frame too */
+    uint64_t base;                   /* the first item of the next frame */
+    uint32_t look_items, look_bytes; /* of that frame, taken from the area already */
     uint64_t seen;                   /* items made at the last look at the clock */
     int64_t item_due;                /* when the next item must be made; PP_NEVER: any time */
     bool started;                    /* its worker has it */

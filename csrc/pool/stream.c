@@ -60,7 +60,7 @@ void pp_stream_sent(struct pyproc_pool *pool, struct pp_slot *slot, const struct
         say(pool); /* it was too early to tell the worker */
     to->stream_items = stream->sent_items = stream->granted_items;
     to->stream_bytes = stream->sent_bytes = stream->granted_bytes;
-    stream->look_base = 0;
+    stream->base = 0;
     stream->look_items = stream->look_bytes = 0;
     stream->end_sent = stream->started = false;
     (void)pthread_mutex_unlock(&pool->lock);
@@ -117,8 +117,7 @@ static const char *check_item(const struct pyproc_pool *pool, const struct pp_st
 
     if (item->payload.size > most)
         return "items of a stream are larger than the limit";
-    if (item->first != stream->items &&
-        (item->first != stream->look_base || item->first + stream->look_items != stream->items))
+    if (item->first != stream->base)
         return "items of a stream are out of order";
     if (item->first + item->count > stream->sent_items)
         return "a stream has more items than its credit";
@@ -129,7 +128,7 @@ const char *pp_stream_take_item(struct pyproc_pool *pool, struct pp_call *call,
                                 const struct pp_message_stream_item *item)
 {
     struct pp_stream *stream = call->stream;
-    uint32_t skip_items = 0, skip_bytes = 0;
+    uint32_t skip_items, skip_bytes;
     const char *broken;
 
     if (!stream)
@@ -137,11 +136,10 @@ const char *pp_stream_take_item(struct pyproc_pool *pool, struct pp_call *call,
     broken = check_item(pool, stream, item);
     if (broken)
         return broken;
-    if (item->first != stream->items) {
-        skip_items = stream->look_items;
-        skip_bytes = stream->look_bytes;
-    }
+    skip_items = stream->look_items;
+    skip_bytes = stream->look_bytes;
     stream->look_items = stream->look_bytes = 0;
+    stream->base += item->count;
     if (item->count < skip_items || item->payload.size < skip_bytes ||
         (item->count == skip_items) != (item->payload.size == skip_bytes))
         return "items of a stream changed on their way";
@@ -179,12 +177,8 @@ static void look(struct pp_slot *slot, struct pp_call *call)
 
     if (atomic_load(&page->stream_id) != call->wire_id || size > PP_AREA_SIZE || count > size)
         return;
-    if (base != stream->look_base || stream->look_items == 0) {
-        if (base != stream->items)
-            return; /* a frame is on its way */
-        stream->look_base = base;
-        stream->look_items = stream->look_bytes = 0;
-    }
+    if (base != stream->base)
+        return; /* a frame is on its way */
     if (count <= stream->look_items || size <= stream->look_bytes ||
         base + count > stream->sent_items || stream->bytes >= stream->sent_bytes)
         return;

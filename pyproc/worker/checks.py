@@ -232,7 +232,8 @@ def _kind_of(function: Any) -> int:
 def _item_of(hint: Any) -> Any:
     """Of Iterator[T] and its kin the T; None of other annotations."""
     origin = getattr(hint, "__origin__", None)
-    if getattr(origin, "__module__", "") != "collections.abc" or origin.__name__ not in _STREAMED:
+    name = getattr(origin, "__name__", "")
+    if getattr(origin, "__module__", "") != "collections.abc" or name not in _STREAMED:
         return None
     arguments = getattr(hint, "__args__", ())
     return arguments[0] if arguments else None

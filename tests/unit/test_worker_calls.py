@@ -121,10 +121,10 @@ def test_a_result_that_cannot_be_carried_names_the_value(
     assert child.result("echo", 1) == 1
 
 
-def test_a_generator_function_says_that_calls_do_not_stream(child: Child) -> None:
+def test_a_generator_function_says_to_use_stream(child: Child) -> None:
     kind, nodes = child.failure("generator")
     assert (kind, nodes[0].type_name) == (errors.KIND_EXCEPTION, "TypeError")
-    assert "streaming" in nodes[0].message
+    assert "use stream(" in nodes[0].message
 
 
 def test_a_result_over_the_limit_names_both_sizes() -> None:
