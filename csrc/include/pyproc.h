@@ -210,8 +210,8 @@ struct pyproc_wait {
 PYPROC_API int pyproc_pool_open(const struct pyproc_config *config, const struct pyproc_wait *wait,
                                 struct pyproc_reply *reply, struct pyproc_pool **poolp);
 
-/* Refuses new calls, closes streams, lets the admitted calls end for at most `timeout` ns, then ends
- * the rest (PYPROC_END_CLOSED), and waits until every process of the pool is gone.
+/* Refuses new calls, closes streams, lets the admitted calls end for at most `timeout` ns, then
+ * ends the rest (PYPROC_END_CLOSED), and waits until every process of the pool is gone.
  * 0, or PYPROC_END_INTERRUPTED when `wait` ended the waiting for calls; it is then as if
  * the timeout had passed. A second close returns when the first has. */
 PYPROC_API int pyproc_pool_close(struct pyproc_pool *pool, int64_t timeout,

@@ -3,8 +3,8 @@
  *   reader: more(items, bytes, waits) -> the loop: look at the area, credit, wish -> worker
  *   worker: StreamItem, or only memory that the loop looks at -> the reader's queue
  *
- * The reader's credit is what bounds memory here: at most so many bytes, and one item, wait in the
- * queue. Items that came twice, by a look and in a frame, are told apart by their numbers. Everything
+ * The reader's credit is what bounds memory here: at most so many bytes, and one item, wait in
+ * the queue. Items that came twice, by a look and in a frame, are told apart by their numbers. All
  * that the worker says, and its memory, is held against what it was told: numbers out of order,
  * more than its credit, or more after the end are the end of it.
  */
@@ -278,7 +278,7 @@ static void turn_slot(struct pyproc_pool *pool, struct pp_slot *slot, int64_t no
         grant(slot, call, now);
 }
 
-/* Streams that nobody reads and that have not started: the next in their bucket is another one's. */
+/* Streams that nobody reads and that have not started: pp_call_end frees them. */
 static void end_waiting(struct pyproc_pool *pool, struct pp_done *done)
 {
     for (size_t i = 0; i < pool->n_buckets; i++) {
