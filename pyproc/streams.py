@@ -153,9 +153,11 @@ class _Reading:
     def _end(self) -> BaseException | None:
         """Why the stream has ended, told once."""
         error, self._inbox.error = self._inbox.error, None
-        if error is None:
-            return None
         guard = self._calls._guard
+        if error is None:
+            if guard.hot:
+                guard.ended_well(self._function)
+            return None
         if is_failure(error) or guard.hot:
             guard.ended_badly(self._function, self._identity(), error)
         if isinstance(error, TaskTimeout) and "item_timeout" in self._calls._streaming:
