@@ -1,4 +1,4 @@
-"""`python -m pyproc --cflags --libs` for C programs, `worker docs.py` for the Go pool."""
+"""`python -m pyproc`: the commands; `--cflags --libs` for C programs, `worker` for the Go pool."""
 
 from __future__ import annotations
 
@@ -7,28 +7,37 @@ import os
 import sys
 
 
-def main() -> None:
-    """Prints what was asked for, on one line."""
-    if sys.argv[1:2] == ["worker"]:
-        from pyproc.gopool.run import main as serve
-
-        serve(sys.argv[2:])
+def flags(words: list[str]) -> None:
+    """Prints what was asked for, on one line; needs nothing but the standard library."""
     import pyproc
 
     parser = argparse.ArgumentParser(prog="python -m pyproc", description=__doc__)
     parser.add_argument("--cflags", action="store_true", help="flags for the compiler")
     parser.add_argument("--libs", action="store_true", help="flags for the linker")
     parser.add_argument("--version", action="version", version=pyproc.__version__)
-    asked = parser.parse_args()
-    words = []
+    asked = parser.parse_args(words)
+    found = []
     if asked.cflags:
-        words.append(f"-I{pyproc.get_include()}")
+        found.append(f"-I{pyproc.get_include()}")
     if asked.libs:
         library = os.path.join(os.path.dirname(os.path.abspath(pyproc.__file__)), "lib")
-        words += [f"-L{library}", "-lpyproc", f"-Wl,-rpath,{library}"]
-    if not words:
-        parser.error("say --cflags, --libs or both")
-    print(" ".join(words))
+        found += [f"-L{library}", "-lpyproc", f"-Wl,-rpath,{library}"]
+    print(" ".join(found))
+
+
+def main() -> None:
+    """Flags for C programs, or a command."""
+    words = sys.argv[1:]
+    if words and words[0] in ("--cflags", "--libs", "--version"):
+        flags(words)
+        return
+    if words[:1] == ["worker"]:
+        from pyproc.gopool.run import main as serve
+
+        serve(words[1:])
+    from pyproc.cli import main as command
+
+    sys.exit(command(words))
 
 
 if __name__ == "__main__":

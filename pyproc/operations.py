@@ -37,6 +37,8 @@ _NAMES = {
     "dump": "worker.dump",
     "bundle": "bundle",
 }
+#: Causes of a death that the pool itself wished for.
+_WANTED = frozenset({"closed", "recycle", "retired"})
 _INVALID = (errors.ValidationError, errors.CodecError, errors.UnknownFunction, errors.UnsafePath)
 _REFUSED = (
     errors.RateLimited, errors.FunctionIsolated, errors.TaskQuarantined, errors.CircuitOpen,
@@ -146,6 +148,8 @@ class Operations:
         if name is None:
             return
         detail = event.detail
+        if event.kind == "death" and detail.partition(":")[0] in _WANTED:
+            name = "worker.stop"  # one that had just been started when the pool closed
         if event.kind == "start_failed":  # a traceback: its last line says what, the rest quotes
             detail = detail.strip().rpartition("\n")[2]
         self.tell(name, worker=event.worker_id or None, pid=event.pid or None,
