@@ -33,6 +33,7 @@ WORKER = "pyproc._worker"
 KEEPER = "pyproc.pyproc-keeper"
 LIBRARY = "pyproc.lib.libpyproc"
 HEADER = "pyproc.include.pyproc"
+NAMED_HEADER = "pyproc.include.pyproc_named"
 
 FILE_NAMES = {
     CORE: "_core.abi3.so" if ABI3 else f"_core{sysconfig.get_config_var('EXT_SUFFIX')}",
@@ -40,6 +41,7 @@ FILE_NAMES = {
     KEEPER: "pyproc-keeper",
     LIBRARY: "libpyproc.so",
     HEADER: "pyproc.h",
+    NAMED_HEADER: "pyproc_named.h",
 }
 
 
@@ -130,11 +132,12 @@ class BuildBinaries(build_ext):
         self.builder.link(self._target(LIBRARY), self._rooms(*cbuild.CORE_ROOMS), flags)
 
     def _header(self) -> None:
-        source = cbuild.CSRC / "include" / "pyproc.h"
-        target = self._target(HEADER)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists() or target.read_bytes() != source.read_bytes():
-            shutil.copyfile(source, target)
+        for name in (HEADER, NAMED_HEADER):
+            source = cbuild.CSRC / "include" / FILE_NAMES[name]
+            target = self._target(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists() or target.read_bytes() != source.read_bytes():
+                shutil.copyfile(source, target)
 
     def _rooms(self, *rooms: str) -> list[Path]:
         """The objects of these rooms and of the messages, in the order of the rooms."""

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from pyproc.audit import AuditLog as AuditLog
     from pyproc.beneath import open_beneath as open_beneath
     from pyproc.beneath import safe_path as safe_path
+    from pyproc.client import Client as Client
+    from pyproc.client import connect as connect
     from pyproc.config import Limits as Limits
     from pyproc.config import Recycle as Recycle
     from pyproc.config import Timeouts as Timeouts
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from pyproc.errors import CodecError as CodecError
     from pyproc.errors import ConfigError as ConfigError
     from pyproc.errors import CPUTimeExceeded as CPUTimeExceeded
+    from pyproc.errors import Disconnected as Disconnected
     from pyproc.errors import Error as Error
     from pyproc.errors import FunctionIsolated as FunctionIsolated
     from pyproc.errors import MemoryLimitExceeded as MemoryLimitExceeded
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from pyproc.errors import QueueFull as QueueFull
     from pyproc.errors import RateLimited as RateLimited
     from pyproc.errors import RemoteError as RemoteError
+    from pyproc.errors import RequestRefused as RequestRefused
     from pyproc.errors import ResultTooLarge as ResultTooLarge
     from pyproc.errors import SandboxUnavailable as SandboxUnavailable
     from pyproc.errors import SandboxViolation as SandboxViolation
@@ -66,6 +70,8 @@ _HOMES = {
     "AuditLog": "audit",
     "open_beneath": "beneath",
     "safe_path": "beneath",
+    "Client": "client",
+    "connect": "client",
     "Limits": "config",
     "Recycle": "config",
     "Timeouts": "config",
@@ -88,6 +94,8 @@ _HOMES = {
     "AccessDenied": "errors",
     "AuthenticationError": "errors",
     "RateLimited": "errors",
+    "RequestRefused": "errors",
+    "Disconnected": "errors",
     "FunctionIsolated": "errors",
     "ConfigError": "errors",
     "AuditError": "errors",

@@ -25,6 +25,72 @@ class Queue:
     def close(self) -> None: ...
 
 @final
+class Client:
+    def __new__(
+        cls,
+        path: str,
+        key_id: str | None = None,
+        secret: bytes | None = None,
+        key_file: str = ...,
+        server_uid: int | None = None,
+        timeout: float | None = None,
+        max_frame: int = ...,
+    ) -> Client: ...
+    def call(
+        self,
+        function: str,
+        payload: bytes,
+        codec: int,
+        keywords: tuple[str, ...],
+        run_timeout: float | bool | None,
+        queue_timeout: float | bool | None,
+        options: dict[str, Any] | None,
+        /,
+    ) -> Any: ...
+    def call_values(
+        self,
+        function: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        run_timeout: float | bool | None,
+        queue_timeout: float | bool | None,
+        options: dict[str, Any] | None,
+        /,
+    ) -> Any: ...
+    def submit(
+        self,
+        function: str,
+        payload: bytes,
+        codec: int,
+        keywords: tuple[str, ...],
+        run_timeout: float | bool | None,
+        queue_timeout: float | bool | None,
+        options: dict[str, Any] | None,
+        queue: Queue,
+        token: Callable[..., None],
+        items: int,
+        wait_for_room: bool,
+        /,
+    ) -> int: ...
+    def cancel(self, id: int, kill: bool, /) -> int: ...
+    def close(self, timeout: float | None, /) -> None: ...
+    def functions(self) -> dict[str, str]: ...
+    def about(self) -> dict[str, Any]: ...
+    def after_fork(self) -> None: ...
+
+@final
+class Server:
+    def __new__(
+        cls, *, pools: tuple[Pool, ...], policy: dict[str, Any], **config: Any
+    ) -> Server: ...
+    def update(self, policy: dict[str, Any], /) -> None: ...
+    def drain(self, timeout: float | None, /) -> bool: ...
+    def close(self) -> None: ...
+    def stats(self) -> dict[str, int]: ...
+    def usage(self) -> list[tuple[str, str, int, int]]: ...
+    def after_fork(self) -> None: ...
+
+@final
 class Pool:
     def __new__(cls, **config: Any) -> Pool: ...
     def call(

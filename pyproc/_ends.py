@@ -250,6 +250,36 @@ def _unknown(fields: Mapping[str, Any]) -> Exception:
     return errors.Error(fields.get("text") or "the call ended for a reason that is not known here")
 
 
+def _denied(fields: Mapping[str, Any]) -> Exception:
+    text = fields.get("text") or "the server's policy does not allow the call"
+    return errors.AccessDenied(text, fields.get("function"), _correlation(text))
+
+
+def _correlation(text: str) -> str | None:
+    _, found, rest = text.rpartition("(correlation id ")
+    return rest.rstrip(")") if found else None
+
+
+def _rate(fields: Mapping[str, Any]) -> Exception:
+    text = fields.get("text") or "too many calls"
+    seconds = (fields.get("limit") or 0) / 1e9
+    return errors.RateLimited(text, fields.get("function") or "", seconds)
+
+
+def _unproven(fields: Mapping[str, Any]) -> Exception:
+    return errors.AuthenticationError(fields.get("text") or "the other end proved nothing")
+
+
+def _invalid(fields: Mapping[str, Any]) -> Exception:
+    return errors.RequestRefused(fields.get("text") or "the request makes no sense")
+
+
+def _disconnected(fields: Mapping[str, Any]) -> Exception:
+    text = fields.get("text") or "the connection to the server is gone"
+    name = fields.get("function")
+    return errors.Disconnected(f"{text}; {name!r} may have run" if name else text)
+
+
 _MAKERS: dict[int, Callable[[Mapping[str, Any]], Exception]] = {
     errors.END_CRASHED: _crashed,
     errors.END_EXITED: _exited,
@@ -269,4 +299,9 @@ _MAKERS: dict[int, Callable[[Mapping[str, Any]], Exception]] = {
     errors.END_OUTPUT: _output,
     errors.END_PROCESSES: _processes,
     errors.END_THREADS: _threads,
+    errors.END_DENIED: _denied,
+    errors.END_RATE: _rate,
+    errors.END_UNPROVEN: _unproven,
+    errors.END_INVALID: _invalid,
+    errors.END_DISCONNECTED: _disconnected,
 }

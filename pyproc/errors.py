@@ -42,6 +42,9 @@ RELATION_ROOT, RELATION_CAUSE, RELATION_CONTEXT, RELATION_MEMBER = range(4)
     END_THREADS,
 ) = range(2, 20)
 
+# The same, of named sockets.
+END_DENIED, END_RATE, END_UNPROVEN, END_INVALID, END_DISCONNECTED = range(40, 45)
+
 
 class Error(Exception):
     """Everything that pyproc itself raises."""
@@ -245,6 +248,15 @@ class RateLimited(Error):
         self.function = function
         #: Seconds until a call of this kind is allowed again.
         self.retry_after = retry_after
+
+
+class RequestRefused(Error, ValueError):
+    """A server found the request malformed, or over one of its limits; no worker has seen it."""
+
+
+class Disconnected(Error, ConnectionError):
+    """The connection to the server is gone, or there is none. A call that was under way may have
+    run; the next call connects again."""
 
 
 class FunctionIsolated(Error):

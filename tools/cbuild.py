@@ -27,7 +27,10 @@ CSRC = ROOT / "csrc"
 PROTO = ROOT / "proto" / "pyproc.proto"
 
 #: Rooms of the host's core, left to right; the C library is exactly these.
-CORE_ROOMS = ("base", "wire", "ipc", "security", "metrics", "event", "supervisor", "pool")
+CORE_ROOMS = (
+    *("base", "wire", "ipc", "security", "metrics", "event"),
+    *("supervisor", "pool", "server", "client"),
+)
 WORKER_ROOMS = ("base", "wire", "ipc", "worker")
 LIBRARIES = {
     "libuv": "libuv1-dev",

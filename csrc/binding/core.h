@@ -8,13 +8,15 @@
 #define PP_BINDING_CORE_H
 
 #include "binding/plain.h"
-#include "include/pyproc.h"
+#include "include/pyproc_named.h"
 
 #include "binding/clean.h"
 
 struct core_state {
     PyTypeObject *pool_type;
     PyTypeObject *queue_type;
+    PyTypeObject *client_type;
+    PyTypeObject *server_type;
     PyObject *from_failure; /* pyproc.errors.from_failure, looked up at first use */
     PyObject *from_end;     /* pyproc.errors.from_end, likewise */
     struct pp_plain_keys keys;
@@ -22,6 +24,8 @@ struct core_state {
 
 extern PyType_Spec pp_pool_spec;
 extern PyType_Spec pp_queue_spec;
+extern PyType_Spec pp_client_spec;
+extern PyType_Spec pp_server_spec;
 
 /* raise.c: the one place that turns an end into an exception. */
 
@@ -57,8 +61,29 @@ int pp_convert_config(PyObject *dict, struct pyproc_config *config,
                       struct pp_config_memory *memory);
 void pp_config_memory_free(struct pp_config_memory *memory);
 
+/* What is called the same way: a pool, or a client of one. The handle is owned, and never changes
+ * after __new__. */
+struct pp_caller {
+    int (*call)(void *handle, const struct pyproc_request *request, const struct pyproc_wait *wait,
+                struct pyproc_reply *reply);
+    int (*submit)(void *handle, const struct pyproc_request *request,
+                  const struct pyproc_wait *wait, struct pyproc_queue *queue, void *token,
+                  uint64_t *idp, struct pyproc_reply *reply);
+};
+struct pp_caller_object {
+    PyObject_HEAD void *handle;
+    const struct pp_caller *caller;
+};
+static inline struct pp_caller_object *pp_caller_of(PyObject *self)
+{
+    return (struct pp_caller_object *)(void *)self;
+}
+
 /* pool_type.c: the core's pool, lent as long as the object lives. */
 struct pyproc_pool *pp_pool_of(PyObject *self);
+PyObject *pp_pool_submit(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                         Py_ssize_t n_args, PyObject *names);
+void pp_pool_add_function(void *token, struct pyproc_bytes name, struct pyproc_bytes signature);
 
 /* pool_call.c */
 
@@ -81,6 +106,16 @@ PyObject *pp_pool_call(PyObject *self, PyTypeObject *type, PyObject *const *args
                        PyObject *names);
 PyObject *pp_pool_call_values(PyObject *self, PyTypeObject *type, PyObject *const *args,
                               Py_ssize_t n_args, PyObject *names);
+
+/* server_policy.c: a policy, its bytes borrowed from the dict; arrays are held by `keep`. */
+enum { PP_TENANTS_MAX = 1024 };
+struct pp_policy_memory {
+    struct pyproc_policy policy;
+    PyObject *keep;
+};
+int pp_policy_convert(PyObject *dict, struct pp_policy_memory *memory);
+void pp_policy_release(struct pp_policy_memory *memory);
+void pp_policy_free_array(PyObject *capsule);
 
 /* filter.c */
 PyObject *pp_filter_py_compile(PyObject *module, PyObject *args);

@@ -13,6 +13,14 @@ static int core_exec(PyObject *module)
         (PyTypeObject *)(void *)PyType_FromModuleAndSpec(module, &pp_queue_spec, NULL);
     if (!state->queue_type || PyModule_AddType(module, state->queue_type) < 0)
         return -1;
+    state->client_type =
+        (PyTypeObject *)(void *)PyType_FromModuleAndSpec(module, &pp_client_spec, NULL);
+    if (!state->client_type || PyModule_AddType(module, state->client_type) < 0)
+        return -1;
+    state->server_type =
+        (PyTypeObject *)(void *)PyType_FromModuleAndSpec(module, &pp_server_spec, NULL);
+    if (!state->server_type || PyModule_AddType(module, state->server_type) < 0)
+        return -1;
     return 0;
 }
 
@@ -22,6 +30,8 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
 
     Py_VISIT(state->pool_type);
     Py_VISIT(state->queue_type);
+    Py_VISIT(state->client_type);
+    Py_VISIT(state->server_type);
     Py_VISIT(state->from_failure);
     Py_VISIT(state->from_end);
     return 0;
@@ -33,6 +43,8 @@ static int core_clear(PyObject *module)
 
     Py_CLEAR(state->pool_type);
     Py_CLEAR(state->queue_type);
+    Py_CLEAR(state->client_type);
+    Py_CLEAR(state->server_type);
     Py_CLEAR(state->from_failure);
     Py_CLEAR(state->from_end);
     pp_plain_keys_clear(&state->keys);

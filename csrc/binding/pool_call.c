@@ -180,7 +180,7 @@ static PyObject *call(PyObject *self, PyTypeObject *type, const struct pyproc_re
     PyObject *result;
 
     gil.thread = PyEval_SaveThread();
-    (void)pyproc_call(pp_pool_of(self), request, &wait, &reply);
+    (void)pp_caller_of(self)->caller->call(pp_caller_of(self)->handle, request, &wait, &reply);
     PyEval_RestoreThread(gil.thread);
     if (reply.end == PYPROC_END_VALUE)
         result = value_of(state, &reply);

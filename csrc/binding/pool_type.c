@@ -2,9 +2,20 @@
  * __new__; all that changes lives in the core under its lock. */
 #include "binding/core.h"
 
-struct pool_object {
-    PyObject_HEAD struct pyproc_pool *pool; /* owned */
-};
+static int call(void *pool, const struct pyproc_request *request, const struct pyproc_wait *wait,
+                struct pyproc_reply *reply)
+{
+    return pyproc_call(pool, request, wait, reply);
+}
+
+static int submit_to(void *pool, const struct pyproc_request *request,
+                     const struct pyproc_wait *wait, struct pyproc_queue *queue, void *token,
+                     uint64_t *idp, struct pyproc_reply *reply)
+{
+    return pyproc_submit(pool, request, wait, queue, token, idp, reply);
+}
+
+static const struct pp_caller pool_caller = {call, submit_to};
 
 int pp_gil_interrupted(void *token)
 {
@@ -19,7 +30,7 @@ int pp_gil_interrupted(void *token)
 
 struct pyproc_pool *pp_pool_of(PyObject *self)
 {
-    return ((struct pool_object *)(void *)self)->pool;
+    return pp_caller_of(self)->handle;
 }
 
 static struct core_state *state_of(PyTypeObject *type)
@@ -56,7 +67,7 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     struct core_state *state = state_of(type);
     struct pyproc_pool *pool = NULL;
-    struct pool_object *self;
+    struct pp_caller_object *self;
 
     if (PyTuple_Size(args) != 0 || !kwargs) {
         PyErr_SetString(PyExc_TypeError, "Pool() takes the configuration as keywords");
@@ -64,12 +75,13 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     if (open_pool(state, kwargs, &pool) < 0)
         return NULL;
-    self = (struct pool_object *)(void *)PyType_GenericAlloc(type, 0);
+    self = (struct pp_caller_object *)(void *)PyType_GenericAlloc(type, 0);
     if (!self) {
         pyproc_pool_free(pool);
         return NULL;
     }
-    self->pool = pool;
+    self->handle = pool;
+    self->caller = &pool_caller;
     return (PyObject *)self;
 }
 
@@ -100,7 +112,8 @@ static int submit(PyObject *self, PyObject *const *args, struct pyproc_request *
     request->wait_for_room = PyObject_IsTrue(args[10]);
     Py_INCREF(token); /* the queue's, until it comes back */
     gil.thread = PyEval_SaveThread();
-    r = pyproc_submit(pp_pool_of(self), request, &wait, queue, token, idp, reply);
+    r = pp_caller_of(self)->caller->submit(pp_caller_of(self)->handle, request, &wait, queue, token,
+                                           idp, reply);
     PyEval_RestoreThread(gil.thread);
     if (r == 0)
         pp_queue_expect(args[7]);
@@ -109,8 +122,8 @@ static int submit(PyObject *self, PyObject *const *args, struct pyproc_request *
     return r;
 }
 
-static PyObject *pool_submit(PyObject *self, PyTypeObject *type, PyObject *const *args,
-                             Py_ssize_t n_args, PyObject *names)
+PyObject *pp_pool_submit(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                         Py_ssize_t n_args, PyObject *names)
 {
     struct pp_request_memory memory;
     struct pyproc_request request;
@@ -329,7 +342,7 @@ static PyObject *pool_workers(PyObject *self, PyObject *unused)
     return list;
 }
 
-static void add_function(void *token, struct pyproc_bytes name, struct pyproc_bytes signature)
+void pp_pool_add_function(void *token, struct pyproc_bytes name, struct pyproc_bytes signature)
 {
     PyObject **dictp = token;
     PyObject *key = *dictp ? pp_text(name) : NULL;
@@ -346,7 +359,7 @@ static PyObject *pool_functions(PyObject *self, PyObject *unused)
     PyObject *dict = PyDict_New();
 
     (void)unused;
-    pyproc_functions(pp_pool_of(self), add_function, &dict);
+    pyproc_functions(pp_pool_of(self), pp_pool_add_function, &dict);
     return dict;
 }
 
@@ -376,7 +389,7 @@ static PyMethodDef pool_methods[] = {
      PyDoc_STR("call(function, payload, codec, keywords, run_timeout, queue_timeout, options)\n"
                "-> as call_values(). A timeout is seconds, None for no limit, False for the\n"
                "pool's own. options: a dict (priority, deadline), or None.")},
-    {"submit", FAST(pool_submit), FAST_FLAGS,
+    {"submit", FAST(pp_pool_submit), FAST_FLAGS,
      PyDoc_STR("submit(function, payload, codec, keywords, run_timeout, queue_timeout, options,\n"
                "queue, token, items, wait_for_room) -> the call's id")},
     {"cancel", FAST(pool_cancel), FAST_FLAGS,
@@ -415,7 +428,7 @@ static PyType_Slot pool_slots[] = {
 
 PyType_Spec pp_pool_spec = {
     .name = "pyproc._core.Pool",
-    .basicsize = (int)sizeof(struct pool_object),
+    .basicsize = (int)sizeof(struct pp_caller_object),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = pool_slots,
 };

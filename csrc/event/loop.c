@@ -192,8 +192,10 @@ static void on_poll(uv_poll_t *poll, int status, int uv_events)
         watch->ready(watch->token, PP_WATCH_READ | PP_WATCH_WRITE);
         return;
     }
-    if (uv_events & (UV_READABLE | UV_DISCONNECT))
+    if (uv_events & UV_READABLE)
         events |= PP_WATCH_READ;
+    if (uv_events & UV_DISCONNECT)
+        events |= watch->events & PP_WATCH_HANGUP ? PP_WATCH_HANGUP : PP_WATCH_READ;
     if (uv_events & UV_WRITABLE)
         events |= PP_WATCH_WRITE;
     watch->ready(watch->token, events);
@@ -233,6 +235,8 @@ int pp_watch_set(struct pp_watch *watch, int events)
         uv_events |= UV_READABLE;
     if (events & PP_WATCH_WRITE)
         uv_events |= UV_WRITABLE;
+    if (events & PP_WATCH_HANGUP)
+        uv_events |= UV_DISCONNECT;
     r = uv_events ? uv_poll_start(&watch->poll, uv_events, on_poll) : uv_poll_stop(&watch->poll);
     if (r == 0)
         watch->events = events;

@@ -19,7 +19,8 @@ struct pp_loop_calls {
     void (*ended)(void *token); /* the last thing the thread does; may free the token */
 };
 
-enum { PP_WATCH_READ = 1, PP_WATCH_WRITE = 2 };
+/* HANGUP: the other end is gone; who waits for READ hears that as READ. */
+enum { PP_WATCH_READ = 1, PP_WATCH_WRITE = 2, PP_WATCH_HANGUP = 4 };
 
 int pp_loop_new(const struct pp_loop_calls *calls, void *token, struct pp_loop **loopp);
 /* Frees a loop whose thread was never started or has been joined. */

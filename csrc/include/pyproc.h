@@ -67,6 +67,12 @@ enum pyproc_end {
     PYPROC_END_OUTPUT = 17,      /* it printed more than the limit; likewise */
     PYPROC_END_PROCESSES = 18,   /* its worker had more processes than the limit; likewise */
     PYPROC_END_THREADS = 19,     /* more threads; likewise */
+    /* Of a named socket only; `text` names the correlation id, where there is one. */
+    PYPROC_END_DENIED = 40,       /* the policy does not allow it */
+    PYPROC_END_RATE = 41,         /* too many calls: `limit` is when to come again, in ns */
+    PYPROC_END_UNPROVEN = 42,     /* the other end did not prove to hold the key */
+    PYPROC_END_INVALID = 43,      /* the request is malformed, or over a limit of the server */
+    PYPROC_END_DISCONNECTED = 44, /* the connection is gone; the call may have run */
 };
 
 /* Numbers of proto/pyproc.proto (FailureKind, Relation). */

@@ -285,6 +285,11 @@ void pp_count_end(struct pyproc_pool *pool, enum pyproc_end end)
     case PYPROC_END_QUEUE_FULL:
     case PYPROC_END_TOO_LARGE:
     case PYPROC_END_NESTED:
+    case PYPROC_END_DENIED: /* these five are a named socket's: no pool makes them */
+    case PYPROC_END_RATE:
+    case PYPROC_END_UNPROVEN:
+    case PYPROC_END_INVALID:
+    case PYPROC_END_DISCONNECTED:
         pp_count(&m->calls_failed);
         break;
     }

@@ -217,6 +217,7 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
     pool->start_method = config->start_method;
     (void)snprintf(pool->start_reason, sizeof pool->start_reason, "it was asked for");
     pp_list_init(&pool->idle);
+    pp_list_init(&pool->guests);
     pool->line.step = config->priority_step;
     pool->grace = config->grace;
     pool->memory_limit = config->limit_memory;

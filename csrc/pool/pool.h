@@ -203,6 +203,7 @@ struct pyproc_pool {
     struct pp_call **expiry; /* heap by queue_deadline */
     size_t n_expiry, expiry_capacity;
     struct pp_functions *functions; /* published by the first worker of the generation */
+    struct pp_list guests;          /* who else lives on the loop thread */
     unsigned room_waiters;          /* threads in submit that wait for room */
     int32_t keeper_pid;
     unsigned generation; /* of the application's code; the first is 1 */

@@ -2,6 +2,8 @@
  * line, the steps of closing, and the next time to wake up. */
 #include "pool/pool.h"
 
+#include "pool/guest.h"
+
 #include "base/error.h"
 #include "base/futex.h"
 
@@ -517,6 +519,7 @@ void pp_pool_turn(struct pyproc_pool *pool)
     struct pp_done done = {0};
     bool over;
 
+    pp_guest_turn(pool);
     (void)pthread_mutex_lock(&pool->lock);
     locked_turn(pool, &done);
     (void)pthread_mutex_unlock(&pool->lock);
@@ -527,7 +530,7 @@ void pp_pool_turn(struct pyproc_pool *pool)
     carry_out_dooms(pool); /* sending may have doomed one */
     arm(pool);
     over = pool->state == PP_POOL_CLOSING && pp_list_empty(&pool->slots) &&
-           pp_list_empty(&pool->templates);
+           pp_list_empty(&pool->templates) && pp_list_empty(&pool->guests);
     (void)pthread_mutex_unlock(&pool->lock);
     pp_done_flush(&done);
     if (over) {

@@ -160,6 +160,15 @@ int pp_frame_reader_ready(const struct pp_frame_reader *reader)
     return look(reader, &length) != PP_FRAME_MORE;
 }
 
+size_t pp_frame_reader_needs(const struct pp_frame_reader *reader)
+{
+    size_t length = 0;
+
+    if (look(reader, &length) != PP_FRAME_MORE || length == 0)
+        return 0;
+    return PP_FRAME_HEADER + length;
+}
+
 void pp_frame_header(uint8_t header[PP_FRAME_HEADER], uint32_t body)
 {
     header[0] = (uint8_t)(body >> 24);

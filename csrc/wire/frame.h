@@ -49,6 +49,10 @@ int pp_frame_reader_partial(const struct pp_frame_reader *reader);
  * whole frame waits inside, or the peer broke a rule. Nothing is taken. */
 int pp_frame_reader_ready(const struct pp_frame_reader *reader);
 
+/* Bytes that the unfinished frame at the front will have, its header too; 0: none has begun, or its
+ * length is not there yet. */
+size_t pp_frame_reader_needs(const struct pp_frame_reader *reader);
+
 void pp_frame_header(uint8_t header[PP_FRAME_HEADER], uint32_t body);
 
 #endif

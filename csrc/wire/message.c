@@ -25,8 +25,36 @@ const char *pp_message_why(void)
     return why;
 }
 
+/* On a named socket: clients speak with a server that speaks with hosts' workers. */
+static bool may_send_named(enum pp_sender sender, enum pp_message_kind kind)
+{
+    switch (kind) {
+    case PP_MESSAGE_CLIENT_HELLO:
+    case PP_MESSAGE_AUTHENTICATE:
+    case PP_MESSAGE_CALL:
+    case PP_MESSAGE_CALL_OPTIONS:
+    case PP_MESSAGE_REVOKE:
+        return sender == PP_FROM_CLIENT;
+    case PP_MESSAGE_SERVER_HELLO:
+    case PP_MESSAGE_WELCOME:
+    case PP_MESSAGE_DENIED:
+    case PP_MESSAGE_RESULT:
+    case PP_MESSAGE_FAILURE:
+    case PP_MESSAGE_CALL_END:
+        return sender == PP_FROM_SERVER;
+    case PP_MESSAGE_PING:
+    case PP_MESSAGE_PONG:
+    case PP_MESSAGE_GOODBYE:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool may_send(enum pp_sender sender, enum pp_message_kind kind)
 {
+    if (sender == PP_FROM_CLIENT || sender == PP_FROM_SERVER)
+        return may_send_named(sender, kind);
     switch (kind) {
     case PP_MESSAGE_HELLO:
     case PP_MESSAGE_CALL:

@@ -66,7 +66,12 @@ enum pp_failure_kind {
 enum pp_relation { PP_RELATION_ROOT, PP_RELATION_CAUSE, PP_RELATION_CONTEXT, PP_RELATION_MEMBER };
 
 /* Who sent it: each kind of message may come from one end only. */
-enum pp_sender { PP_FROM_HOST = 1, PP_FROM_WORKER = 2 };
+enum pp_sender {
+    PP_FROM_HOST = 1,
+    PP_FROM_WORKER = 2,
+    PP_FROM_CLIENT = 3, /* of a named socket */
+    PP_FROM_SERVER = 4,
+};
 
 enum pp_message_kind {
     PP_MESSAGE_NONE,
@@ -86,6 +91,14 @@ enum pp_message_kind {
     PP_MESSAGE_STREAM_END,    /* either */
     PP_MESSAGE_PROGRESS,      /* from the worker, event channel only */
     PP_MESSAGE_CANCEL = 19,   /* from the host */
+    PP_MESSAGE_CLIENT_HELLO,  /* from the client */
+    PP_MESSAGE_SERVER_HELLO,  /* from the server */
+    PP_MESSAGE_AUTHENTICATE,  /* from the client */
+    PP_MESSAGE_WELCOME,       /* from the server */
+    PP_MESSAGE_DENIED,        /* from the server */
+    PP_MESSAGE_CALL_END,      /* from the server */
+    PP_MESSAGE_CALL_OPTIONS,  /* from the client */
+    PP_MESSAGE_REVOKE,        /* from the client */
 };
 
 struct pp_function_source {
@@ -207,6 +220,68 @@ struct pp_message_cancel {
     bool timeout;
 };
 
+enum { PP_NONCE_SIZE = 32, PP_PROOF_SIZE = 32 };
+
+struct pp_message_client_hello {
+    uint32_t version;
+    uint64_t max_frame;
+    struct pp_bytes nonce, key; /* PP_NONCE_SIZE bytes; an id, may be empty */
+};
+
+struct pp_message_server_hello {
+    uint32_t version;
+    uint64_t max_frame;
+    struct pp_bytes nonce, proof; /* PP_PROOF_SIZE bytes, or none */
+};
+
+struct pp_message_welcome {
+    struct pp_bytes role;
+    uint32_t max_in_flight; /* never 0 */
+    uint64_t max_payload;
+    const struct pp_function_info *functions;
+    size_t n_functions;
+    bool sees_all;
+};
+
+struct pp_message_denied {
+    uint32_t end; /* never 0 */
+    struct pp_bytes text, correlation;
+    uint64_t retry_us;
+};
+
+struct pp_message_death {
+    int32_t signal, exit_code; /* exit_code: plus 1, 0: none */
+    struct pp_bytes cause, python_stack, stderr_tail;
+    int32_t pid;
+    uint32_t worker;
+    double age; /* finite */
+    uint64_t tasks_done;
+};
+
+struct pp_message_call_end {
+    uint64_t id;
+    uint32_t end; /* never 0 */
+    struct pp_bytes text, correlation;
+    uint64_t retry_us, limit, used;
+    struct pp_bytes how;
+    const struct pp_message_death *death; /* NULL: none */
+    struct pp_bytes payload;
+    enum pp_codec codec; /* NONE without items */
+    uint32_t count;
+};
+
+struct pp_message_call_options {
+    uint64_t id;
+    uint64_t run_us, queue_us; /* 0: the server's */
+    int32_t priority;
+    uint64_t memory, cpu_us, output, result_size;
+};
+
+struct pp_message_revoke {
+    uint64_t id;
+    bool kill;
+};
+
 struct pp_message {
     enum pp_message_kind kind;
     union {
@@ -224,6 +299,14 @@ struct pp_message {
         struct pp_message_stream_end stream_end;
         struct pp_message_progress progress;
         struct pp_message_cancel cancel;
+        struct pp_message_client_hello client_hello;
+        struct pp_message_server_hello server_hello;
+        struct pp_bytes proof; /* of Authenticate */
+        struct pp_message_welcome welcome;
+        struct pp_message_denied denied;
+        struct pp_message_call_end call_end;
+        struct pp_message_call_options call_options;
+        struct pp_message_revoke revoke;
     };
 };
 

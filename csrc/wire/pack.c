@@ -258,6 +258,99 @@ static void fill_progress(struct maker *maker, const struct pp_message_progress 
     out->message = make_string(maker, in->message);
 }
 
+static void fill_client_hello(struct maker *maker, const struct pp_message_client_hello *in,
+                              Pyproc__V1__ClientHello *out)
+{
+    pyproc__v1__client_hello__init(out);
+    out->version = in->version;
+    out->max_frame = in->max_frame;
+    out->nonce = binary(in->nonce);
+    out->key = make_string(maker, in->key);
+}
+
+static void fill_server_hello(const struct pp_message_server_hello *in,
+                              Pyproc__V1__ServerHello *out)
+{
+    pyproc__v1__server_hello__init(out);
+    out->version = in->version;
+    out->max_frame = in->max_frame;
+    out->nonce = binary(in->nonce);
+    out->proof = binary(in->proof);
+}
+
+static void fill_welcome(struct maker *maker, const struct pp_message_welcome *in,
+                         Pyproc__V1__Welcome *out)
+{
+    pyproc__v1__welcome__init(out);
+    out->role = make_string(maker, in->role);
+    out->max_in_flight = in->max_in_flight;
+    out->max_payload = in->max_payload;
+    out->sees_all = in->sees_all;
+    out->functions = make_infos(maker, in->functions, in->n_functions);
+    out->n_functions = in->n_functions;
+}
+
+static void fill_denied(struct maker *maker, const struct pp_message_denied *in,
+                        Pyproc__V1__Denied *out)
+{
+    pyproc__v1__denied__init(out);
+    out->end = in->end;
+    out->text = make_string(maker, in->text);
+    out->correlation = make_string(maker, in->correlation);
+    out->retry_us = in->retry_us;
+}
+
+static Pyproc__V1__Death *make_death(struct maker *maker, const struct pp_message_death *in)
+{
+    Pyproc__V1__Death *out = make_array(maker, in != NULL, sizeof *out);
+
+    if (out == NULL)
+        return NULL;
+    pyproc__v1__death__init(out);
+    out->signal = in->signal;
+    out->exit_code = in->exit_code;
+    out->cause = make_string(maker, in->cause);
+    out->python_stack = make_string(maker, in->python_stack);
+    out->stderr_tail = make_string(maker, in->stderr_tail);
+    out->pid = in->pid;
+    out->worker = in->worker;
+    out->age = in->age;
+    out->tasks_done = in->tasks_done;
+    return out;
+}
+
+static void fill_call_end(struct maker *maker, const struct pp_message_call_end *in,
+                          Pyproc__V1__CallEnd *out)
+{
+    pyproc__v1__call_end__init(out);
+    out->id = in->id;
+    out->end = in->end;
+    out->text = make_string(maker, in->text);
+    out->correlation = make_string(maker, in->correlation);
+    out->retry_us = in->retry_us;
+    out->limit = in->limit;
+    out->used = in->used;
+    out->how = make_string(maker, in->how);
+    out->death = make_death(maker, in->death);
+    out->payload = binary(in->payload);
+    out->codec = (Pyproc__V1__Codec)in->codec;
+    out->count = in->count;
+}
+
+static void fill_call_options(const struct pp_message_call_options *in,
+                              Pyproc__V1__CallOptions *out)
+{
+    pyproc__v1__call_options__init(out);
+    out->id = in->id;
+    out->run_us = in->run_us;
+    out->queue_us = in->queue_us;
+    out->priority = in->priority;
+    out->memory = in->memory;
+    out->cpu_us = in->cpu_us;
+    out->output = in->output;
+    out->result_size = in->result_size;
+}
+
 /* The message inside an envelope; all kinds, so that it can live on the stack. */
 union inside {
     Pyproc__V1__Hello hello;
@@ -276,10 +369,56 @@ union inside {
     Pyproc__V1__StreamEnd stream_end;
     Pyproc__V1__Progress progress;
     Pyproc__V1__Cancel cancel;
+    Pyproc__V1__ClientHello client_hello;
+    Pyproc__V1__ServerHello server_hello;
+    Pyproc__V1__Authenticate authenticate;
+    Pyproc__V1__Welcome welcome;
+    Pyproc__V1__Denied denied;
+    Pyproc__V1__CallEnd call_end;
+    Pyproc__V1__CallOptions call_options;
+    Pyproc__V1__Revoke revoke;
 };
+
+/* Kinds of a named socket. */
+static void fill_named(struct maker *maker, const struct pp_message *message, union inside *inside)
+{
+    switch (message->kind) {
+    case PP_MESSAGE_CLIENT_HELLO:
+        fill_client_hello(maker, &message->client_hello, &inside->client_hello);
+        break;
+    case PP_MESSAGE_SERVER_HELLO:
+        fill_server_hello(&message->server_hello, &inside->server_hello);
+        break;
+    case PP_MESSAGE_AUTHENTICATE:
+        pyproc__v1__authenticate__init(&inside->authenticate);
+        inside->authenticate.proof = binary(message->proof);
+        break;
+    case PP_MESSAGE_WELCOME:
+        fill_welcome(maker, &message->welcome, &inside->welcome);
+        break;
+    case PP_MESSAGE_DENIED:
+        fill_denied(maker, &message->denied, &inside->denied);
+        break;
+    case PP_MESSAGE_CALL_END:
+        fill_call_end(maker, &message->call_end, &inside->call_end);
+        break;
+    case PP_MESSAGE_CALL_OPTIONS:
+        fill_call_options(&message->call_options, &inside->call_options);
+        break;
+    default: /* PP_MESSAGE_REVOKE */
+        pyproc__v1__revoke__init(&inside->revoke);
+        inside->revoke.id = message->revoke.id;
+        inside->revoke.kill = message->revoke.kill;
+        break;
+    }
+}
 
 static void fill_inside(struct maker *maker, const struct pp_message *message, union inside *inside)
 {
+    if (message->kind >= PP_MESSAGE_CLIENT_HELLO) {
+        fill_named(maker, message, inside);
+        return;
+    }
     switch (message->kind) {
     case PP_MESSAGE_HELLO:
         fill_hello(maker, &message->hello, &inside->hello);
@@ -331,8 +470,7 @@ static void fill_inside(struct maker *maker, const struct pp_message *message, u
         inside->cancel.id = message->cancel.id;
         inside->cancel.timeout = message->cancel.timeout;
         break;
-    case PP_MESSAGE_NONE:
-    case PP_MESSAGE_GOODBYE:
+    default: /* PP_MESSAGE_GOODBYE */
         pyproc__v1__goodbye__init(&inside->goodbye);
         break;
     }

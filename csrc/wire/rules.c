@@ -130,8 +130,75 @@ static int hello_reply_rules(const struct pp_message_hello_reply *reply)
     return 0;
 }
 
+static int client_hello_rules(const struct pp_message_client_hello *hello)
+{
+    if (hello->max_frame == 0 || hello->max_frame > PP_FRAME_LIMIT)
+        return pp_message_bad("hello: max_frame is out of range");
+    if (hello->nonce.size != PP_NONCE_SIZE)
+        return pp_message_bad("hello: the nonce has the wrong size");
+    return 0;
+}
+
+static int server_hello_rules(const struct pp_message_server_hello *hello)
+{
+    if (hello->max_frame == 0 || hello->max_frame > PP_FRAME_LIMIT)
+        return pp_message_bad("hello: max_frame is out of range");
+    if (hello->nonce.size != PP_NONCE_SIZE)
+        return pp_message_bad("hello: the nonce has the wrong size");
+    if (hello->proof.size != 0 && hello->proof.size != PP_PROOF_SIZE)
+        return pp_message_bad("hello: the proof has the wrong size");
+    return 0;
+}
+
+static int call_end_rules(const struct pp_message_call_end *end)
+{
+    if (end->id == 0)
+        return pp_message_bad("end: the id is 0");
+    if (end->end == 0)
+        return pp_message_bad("end: it is none");
+    if (end->count > end->payload.size)
+        return pp_message_bad("end: more items than bytes");
+    if (end->count != 0 && end->codec != PP_CODEC_MSGPACK && end->codec != PP_CODEC_RICH)
+        return pp_message_bad("end: no codec that a server may use");
+    if (end->death && !isfinite(end->death->age))
+        return pp_message_bad("end: an age is not finite");
+    return 0;
+}
+
+/* Of a named socket. */
+static int named_rules(const struct pp_message *message)
+{
+    switch (message->kind) {
+    case PP_MESSAGE_CLIENT_HELLO:
+        return client_hello_rules(&message->client_hello);
+    case PP_MESSAGE_SERVER_HELLO:
+        return server_hello_rules(&message->server_hello);
+    case PP_MESSAGE_AUTHENTICATE:
+        return message->proof.size == PP_PROOF_SIZE
+                   ? 0
+                   : pp_message_bad("authenticate: the proof has the wrong size");
+    case PP_MESSAGE_WELCOME:
+        for (size_t i = 0; i < message->welcome.n_functions; i++)
+            if (message->welcome.functions[i].kind > PP_FUNCTION_ASYNC_GENERATOR)
+                return pp_message_bad("welcome: a function of no kind");
+        return message->welcome.max_in_flight != 0 ? 0 : pp_message_bad("welcome: no calls at all");
+    case PP_MESSAGE_DENIED:
+        return message->denied.end != 0 ? 0 : pp_message_bad("denied: no code");
+    case PP_MESSAGE_CALL_END:
+        return call_end_rules(&message->call_end);
+    case PP_MESSAGE_CALL_OPTIONS:
+        return id_rules(message->call_options.id);
+    case PP_MESSAGE_REVOKE:
+        return id_rules(message->revoke.id);
+    default:
+        return pp_message_bad("the message is of no kind");
+    }
+}
+
 int pp_message_rules(const struct pp_message *message)
 {
+    if (message->kind >= PP_MESSAGE_CLIENT_HELLO)
+        return named_rules(message);
     switch (message->kind) {
     case PP_MESSAGE_HELLO:
         return hello_rules(&message->hello);

@@ -20,6 +20,7 @@ static_assert((int)PP_RELATION_MEMBER == PYPROC__V1__RELATION__RELATION_MEMBER, 
 static_assert((int)PP_MESSAGE_GOODBYE == PYPROC__V1__ENVELOPE__KIND_GOODBYE, "kind");
 static_assert((int)PP_MESSAGE_PROGRESS == PYPROC__V1__ENVELOPE__KIND_PROGRESS, "kind");
 static_assert((int)PP_MESSAGE_CANCEL == PYPROC__V1__ENVELOPE__KIND_CANCEL, "kind");
+static_assert((int)PP_MESSAGE_REVOKE == PYPROC__V1__ENVELOPE__KIND_REVOKE, "kind");
 static_assert((int)PP_FUNCTION_ASYNC_GENERATOR ==
                   PYPROC__V1__FUNCTION_KIND__FUNCTION_ASYNC_GENERATOR,
               "function");
@@ -263,10 +264,116 @@ static void from_stream_envelope(const Pyproc__V1__Envelope *in, struct pp_messa
         message->cancel = (struct pp_message_cancel){in->cancel->id, in->cancel->timeout};
 }
 
+static struct pp_message_welcome from_welcome(struct lender *lender, const Pyproc__V1__Welcome *in)
+{
+    return (struct pp_message_welcome){
+        .role = text(in->role),
+        .max_in_flight = in->max_in_flight,
+        .max_payload = in->max_payload,
+        .sees_all = in->sees_all,
+        .functions = infos(lender, in->functions, in->n_functions),
+        .n_functions = in->n_functions,
+    };
+}
+
+static const struct pp_message_death *from_death(struct lender *lender, const Pyproc__V1__Death *in)
+{
+    struct pp_message_death *out = in != NULL ? lend(lender, sizeof *out) : NULL;
+
+    if (out != NULL)
+        *out = (struct pp_message_death){
+            .signal = in->signal,
+            .exit_code = in->exit_code,
+            .cause = text(in->cause),
+            .python_stack = text(in->python_stack),
+            .stderr_tail = text(in->stderr_tail),
+            .pid = in->pid,
+            .worker = in->worker,
+            .age = in->age,
+            .tasks_done = in->tasks_done,
+        };
+    return out;
+}
+
+static struct pp_message_call_end from_call_end(struct lender *lender,
+                                                const Pyproc__V1__CallEnd *in)
+{
+    return (struct pp_message_call_end){
+        .id = in->id,
+        .end = in->end,
+        .text = text(in->text),
+        .correlation = text(in->correlation),
+        .retry_us = in->retry_us,
+        .limit = in->limit,
+        .used = in->used,
+        .how = text(in->how),
+        .death = from_death(lender, in->death),
+        .payload = bytes(in->payload),
+        .codec = (enum pp_codec)in->codec,
+        .count = in->count,
+    };
+}
+
+static struct pp_message_call_options from_call_options(const Pyproc__V1__CallOptions *in)
+{
+    return (struct pp_message_call_options){
+        .id = in->id,
+        .run_us = in->run_us,
+        .queue_us = in->queue_us,
+        .priority = in->priority,
+        .memory = in->memory,
+        .cpu_us = in->cpu_us,
+        .output = in->output,
+        .result_size = in->result_size,
+    };
+}
+
+/* Kinds of a named socket. */
+static void from_named_envelope(struct lender *lender, const Pyproc__V1__Envelope *in,
+                                struct pp_message *message)
+{
+    switch (message->kind) {
+    case PP_MESSAGE_CLIENT_HELLO:
+        message->client_hello = (struct pp_message_client_hello){
+            in->client_hello->version, in->client_hello->max_frame, bytes(in->client_hello->nonce),
+            text(in->client_hello->key)};
+        break;
+    case PP_MESSAGE_SERVER_HELLO:
+        message->server_hello = (struct pp_message_server_hello){
+            in->server_hello->version, in->server_hello->max_frame, bytes(in->server_hello->nonce),
+            bytes(in->server_hello->proof)};
+        break;
+    case PP_MESSAGE_AUTHENTICATE:
+        message->proof = bytes(in->authenticate->proof);
+        break;
+    case PP_MESSAGE_WELCOME:
+        message->welcome = from_welcome(lender, in->welcome);
+        break;
+    case PP_MESSAGE_DENIED:
+        message->denied =
+            (struct pp_message_denied){in->denied->end, text(in->denied->text),
+                                       text(in->denied->correlation), in->denied->retry_us};
+        break;
+    case PP_MESSAGE_CALL_END:
+        message->call_end = from_call_end(lender, in->call_end);
+        break;
+    case PP_MESSAGE_CALL_OPTIONS:
+        message->call_options = from_call_options(in->call_options);
+        break;
+    default: /* PP_MESSAGE_REVOKE */
+        message->revoke = (struct pp_message_revoke){in->revoke->id, in->revoke->kill};
+        break;
+    }
+}
+
 static void from_envelope(struct lender *lender, const Pyproc__V1__Envelope *in,
                           struct pp_message *message)
 {
     message->kind = (enum pp_message_kind)in->kind_case;
+    if (message->kind >= PP_MESSAGE_CLIENT_HELLO) {
+        from_named_envelope(lender, in, message);
+        return;
+    }
     switch (message->kind) {
     case PP_MESSAGE_HELLO:
         message->hello = from_hello(lender, in->hello);
@@ -305,9 +412,8 @@ static void from_envelope(struct lender *lender, const Pyproc__V1__Envelope *in,
     case PP_MESSAGE_CANCEL:
         from_stream_envelope(in, message);
         break;
-    case PP_MESSAGE_NONE:
-    case PP_MESSAGE_GOODBYE:
-        break; /* nothing inside */
+    default: /* PP_MESSAGE_GOODBYE: nothing inside */
+        break;
     }
 }
 

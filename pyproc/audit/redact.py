@@ -41,6 +41,7 @@ EVENTS = {
     "access.denied": "a call was refused, and why",
     "request.invalid": "a request made no sense or did not fit the function",
     "request.refused": "a call was refused: rate, quota, queue, quarantine, circuit or isolation",
+    "call.failed": "a call of a client failed; what it was told carries the correlation id",
     "policy.load": "a policy came into force",
     "policy.refused": "a policy was wrong; the old one stays in force",
     "policy.change": "something that decides about calls was changed while running",
