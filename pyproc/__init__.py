@@ -6,6 +6,7 @@ Names are looked up when they are first used: importing this package costs a wor
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyproc.audit import AuditLog as AuditLog
+    from pyproc.bars import Progress as Progress
     from pyproc.beneath import open_beneath as open_beneath
     from pyproc.beneath import safe_path as safe_path
     from pyproc.client import Client as Client
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from pyproc.sandbox import Sandbox as Sandbox
     from pyproc.worker.context import Current as Current
     from pyproc.worker.context import current as current
+    from pyproc.worker.context import progress as progress
     from pyproc.worker.registry import App as App
     from pyproc.worker.registry import expose as expose
     from pyproc.worker.registry import run_worker as run_worker
@@ -89,6 +91,8 @@ _HOMES = {
     "App": "worker.registry",
     "Current": "worker.context",
     "current": "worker.context",
+    "progress": "worker.context",
+    "Progress": "bars",
     "expose": "worker.registry",
     "run_worker": "worker.registry",
     "AccessDenied": "errors",

@@ -178,6 +178,13 @@ def rare(
     return options or None
 
 
+def function(value: Any, name: str) -> Any:
+    """A function, or None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name}={value!r}: a function, or None, is needed")
+    return value
+
+
 def streaming(item_timeout: float | None, buffersize: int | None) -> dict[str, Any]:
     """Options that only streams have, by the core's names."""
     options: dict[str, Any] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import time
 import weakref
 from collections import deque
@@ -16,6 +17,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from pyproc import _core
+from pyproc.bars import Progress, received
 from pyproc.codec import decode_value
 from pyproc.delivery import HEAR_SECONDS, Delivery, deliver
 from pyproc.errors import QueueFull, RemoteError
@@ -34,12 +36,22 @@ class _Waiter:
     The core holds it until the call's end, which may come long after the loop was closed.
     """
 
-    __slots__ = ("core", "ended", "id")
+    __slots__ = ("core", "ended", "id", "on_progress")
 
     def __init__(self, core: _core.Pool, ended: asyncio.Future[tuple[int, bytes]]) -> None:
         self.core: _core.Pool | None = core  # None: nobody waits
         self.ended: asyncio.Future[tuple[int, bytes]] | None = ended
         self.id = 0
+        self.on_progress: Callable[[Progress], object] | None = None
+
+    def take(self, item: tuple[Any, ...]) -> None:
+        """How far the call is."""
+        if self.ended is None or self.on_progress is None:
+            return
+        try:
+            self.on_progress(received(item))
+        except Exception:  # it is no business of the other calls of the loop
+            logging.getLogger("pyproc").exception("on_progress failed")
 
     def __call__(self, exception: BaseException | None, codec: int, payload: bytes, _: int) -> None:
         ended, self.core, self.ended = self.ended, None, None
@@ -75,7 +87,7 @@ class LoopQueue:
             if item[0] == 0:  # the end of a call
                 self.waiters.discard(item[1])
                 deliver(item)
-            else:  # items of a stream
+            else:  # items of a stream, progress of either
                 item[1].take(item)
 
     def __del__(self) -> None:
@@ -157,7 +169,9 @@ async def _call_once(
     waiter = _Waiter(calls._core, ended)
     entry = queue_of(loop)
     delay = 0.001
-    given, rare = files.give(calls._rare, calls._retries)
+    waiter.on_progress = calls.on_progress
+    asked = calls._rare if calls.on_progress is None else {**(calls._rare or {}), "progress": True}
+    given, rare = files.give(asked, calls._retries)
     with given:
         while True:  # a full queue is waited for without holding the loop
             try:

@@ -20,7 +20,16 @@ from pyproc.resilience import Guard, Retry, is_failure
 from pyproc.streams import AsyncStream, Stream
 
 if TYPE_CHECKING:
+    from pyproc.bars import Progress
     from pyproc.pool import Pool
+
+
+_PROGRESS: dict[str, Any] = {"progress": True}
+
+
+def with_progress(rare: dict[str, Any] | None) -> dict[str, Any]:
+    """The options of a call whose progress somebody may ask for."""
+    return _PROGRESS if rare is None else {**rare, **_PROGRESS}
 
 
 class Calls:
@@ -37,6 +46,7 @@ class Calls:
         is_pinned: bool = False,
         key: str = "",
         streaming: dict[str, Any] | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
     ) -> None:
         self._pool = pool
         self._core: _core.Pool = pool._core
@@ -48,6 +58,7 @@ class Calls:
         self._retries = self._retry.max_attempts > 1
         self._carries = bool(pool._carried) and not is_pinned
         self.key = key  # what calls are counted under by Rate(by="key")
+        self.on_progress = on_progress
         self._streaming = streaming or {}  # options that only streams have, likewise
         self._rare = rare  # options that few calls have, by the core's names
 
@@ -59,6 +70,8 @@ class Calls:
         CPUTimeExceeded, WorkerStartError, ResultTooLarge, ProtocolError, TaskQuarantined,
         CircuitOpen, PoolClosed.
         """
+        if self.on_progress is not None:
+            return self._call_watched(function, args, kwargs)
         if self._guard.hot or self._retries:
             return self._call_guarded(function, args, kwargs)
         try:
@@ -69,6 +82,18 @@ class Calls:
             elif self._guard.observers:
                 self._guard.tell(function, error, None)
             self._pool._delivery.catch_up()  # what the worker logged is in the host's loggers
+            raise
+
+    def _call_watched(self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A queued call, whose progress the delivery thread tells while this one waits."""
+        future = self._queued(function, args, kwargs, True)
+        try:
+            return future.result()
+        except BaseException as error:
+            if not future.done():  # ^C
+                future.kill()
+            elif isinstance(error, Exception):
+                self._pool._delivery.catch_up()
             raise
 
     def _call_once(self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -108,6 +133,11 @@ class Calls:
 
     def submit(self, function: str, /, *args: Any, **kwargs: Any) -> Future:
         """Queues a call and answers its Future at once. Raises QueueFull when the queue is."""
+        return self._queued(function, args, kwargs, False)
+
+    def _queued(
+        self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any], patient: bool
+    ) -> Future:
         encoded, files = encode_call(args, kwargs)
         future = Future(self._pinned(), function, encoded, files)
         if self._retries:
@@ -118,25 +148,25 @@ class Calls:
             except Error as error:
                 future.refuse(error)
                 return future
-        future.start(future._calls._submit(future, function))
+        future.start(future._calls._submit(future, function, patient))
         return future
 
-    def _submit(self, future: Future, function: str) -> int:
+    def _submit(self, future: Future, function: str, patient: bool = False) -> int:
         payload, codec, keywords = future.encoded
         if future.files is not NO_FILES:
-            return self._submit_files(future, function)
+            return self._submit_files(future, function, patient)
         return self._core.submit(
-            function, payload, codec, keywords, self._run, self._queue, self._rare,
-            self._pool._delivery.started(), future.settle, 0, False,
+            function, payload, codec, keywords, self._run, self._queue,
+            with_progress(self._rare), self._pool._delivery.started(), future.settle, 0, patient,
         )  # fmt: skip
 
-    def _submit_files(self, future: Future, function: str) -> int:
+    def _submit_files(self, future: Future, function: str, patient: bool) -> int:
         payload, codec, keywords = future.encoded
-        given, rare = future.files.give(self._rare, self._retries)
+        given, rare = future.files.give(with_progress(self._rare), self._retries)
         with given:
             number = self._core.submit(
                 function, payload, codec, keywords, self._run, self._queue, rare,
-                self._pool._delivery.started(), future.settle, 0, False,
+                self._pool._delivery.started(), future.settle, 0, patient,
             )  # fmt: skip
             given.taken()
         return number
@@ -227,7 +257,7 @@ class Calls:
         rare = self._rare_now()
         return Calls(
             self._pool, self._run, self._queue, self._type, rare, self._retry, True, self.key,
-            self._streaming,
+            self._streaming, self.on_progress,
         )  # fmt: skip
 
     def _rare_now(self) -> dict[str, Any] | None:

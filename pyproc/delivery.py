@@ -25,7 +25,7 @@ _STREAMS = {1: "stdout", 2: "stderr"}
 _RECORD_NAMES = frozenset(
     {*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "message", "asctime", "taskName"}
 )
-_OUTPUT, _EVENT = 1, 3
+_OUTPUT, _EVENT, _PROGRESS = 1, 3, 5
 #: How long an error waits for what its worker logged before it.
 HEAR_SECONDS = 0.05
 
@@ -38,7 +38,7 @@ class Delivery:
         on_event: Callable[[tuple[Any, ...]], None],
         on_output: Callable[[tuple[Any, ...]], None] | None = None,
     ) -> None:
-        self._on = {_EVENT: on_event, _OUTPUT: on_output or deliver}
+        self._on = {_EVENT: on_event, _OUTPUT: on_output or deliver, _PROGRESS: _progress}
         self._queue: _core.Queue | None = _core.Queue()
         self._owner = os.getpid()
         self._lock = threading.Lock()
@@ -109,6 +109,13 @@ def _run(queue: _core.Queue, on: dict[int, Callable[[tuple[Any, ...]], None]]) -
         for item in items:
             on.get(item[0], deliver)(item)
         del items, item  # the last future must not live until the next one comes
+
+
+def _progress(item: tuple[Any, ...]) -> None:
+    try:
+        item[1].__self__.advance(item)  # the future whose settle() is the token
+    except BaseException:  # as below
+        logging.getLogger("pyproc").exception("on_progress failed")
 
 
 def deliver(item: tuple[Any, ...]) -> None:

@@ -6,6 +6,7 @@ import concurrent.futures
 import threading
 from typing import TYPE_CHECKING, Any
 
+from pyproc.bars import Progress, received
 from pyproc.codec import decode_value
 from pyproc.errors import TaskKilled
 from pyproc.identity import identity_of
@@ -26,6 +27,7 @@ class Future(concurrent.futures.Future[Any]):
     _cancelling = False
     _timer: threading.Timer | None = None
     _id = 0
+    _progress: Progress | None = None
 
     def __init__(
         self,
@@ -43,6 +45,16 @@ class Future(concurrent.futures.Future[Any]):
         self.encoded = encoded
         #: What goes with it, until it is sent or will not be tried again.
         self.files = files
+
+    def progress(self) -> Progress | None:
+        """What the function gave to `pyproc.progress` last; None: nothing yet. Does not wait."""
+        return self._progress
+
+    def advance(self, item: tuple[Any, ...]) -> None:
+        """The delivery thread's: the call has gone on."""
+        self._progress = progress = received(item)
+        if self._calls.on_progress is not None:
+            self._calls.on_progress(progress)
 
     def identity(self) -> bytes:
         """What makes the request the same as another one."""

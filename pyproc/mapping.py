@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, get_type_hints
 
+from pyproc.bars import reporter
 from pyproc.codec import convert, decode_many, encode_items
 from pyproc.errors import (
     CodecError,
@@ -31,7 +32,6 @@ from pyproc.errors import (
     WorkerDied,
 )
 from pyproc.identity import identity
-from pyproc.progress import reporter
 
 if TYPE_CHECKING:
     from pyproc.calls import Calls

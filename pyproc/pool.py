@@ -19,6 +19,7 @@ from pyproc import context as carried
 from pyproc import sandbox as sandboxes
 from pyproc._confine import Confinement
 from pyproc.audit import AuditOptions
+from pyproc.bars import Progress
 from pyproc.bundle import BundleOptions
 from pyproc.calls import Calls
 from pyproc.config import Limits, Recycle, Timeouts
@@ -184,6 +185,7 @@ class Pool(Calls, Lifecycle, Watching):
         key: object = None,
         item_timeout: float | None = None,
         buffersize: int | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
         **others: Never,
     ) -> Calls:
         """The same calls with other options.
@@ -198,6 +200,8 @@ class Pool(Calls, Lifecycle, Watching):
         result_type: a type that msgspec turns the result into, on the host; of a stream each item.
         item_timeout: seconds that a stream's generator may take for an item, not counting the time
         that it waits for its reader. buffersize: items that it may be ahead of the reader.
+        on_progress: called with what the function gives to `pyproc.progress`, at most every 20 ms;
+        on a thread of the pool, of acall on the loop's, of a stream on the reader's.
         """
         if others:
             _options.refuse_limits(others)
@@ -216,6 +220,7 @@ class Pool(Calls, Lifecycle, Watching):
             retry,
             key="" if key is None else str(key),
             streaming=_options.streaming(item_timeout, buffersize),
+            on_progress=_options.function(on_progress, "on_progress"),
         )
 
     @classmethod

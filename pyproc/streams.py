@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, get_args, get_origin
 
 from pyproc import _core
+from pyproc.bars import Progress, received
 from pyproc.codec import convert, decode_items
 from pyproc.errors import Error, PoolClosed, QueueFull, RemoteError, TaskKilled, TaskTimeout
 from pyproc.files import NO_FILES, encode_call
@@ -31,7 +33,7 @@ AHEAD_BYTES = 2**20
 #: Items, unless options(buffersize=) says otherwise.
 AHEAD_ITEMS = 4096
 _POLL_MS = 1000
-_ITEMS = 4  # the kind of a queue's item
+_END, _ITEMS = 0, 4  # kinds of a queue's items
 
 
 class Inbox:
@@ -48,6 +50,7 @@ class Inbox:
         self.error: BaseException | None = None
         self.closed = False
         self.waiter: asyncio.Future[None] | None = None
+        self.on_progress: Callable[[Progress], object] | None = None
 
     def take(self, item: tuple[Any, ...]) -> None:
         """An item of the queue."""
@@ -55,8 +58,13 @@ class Inbox:
             if not self.closed:
                 self.batches.append(item[2:5])
             self._wake()
-        else:
+        elif item[0] == _END:
             self(*item[2:6])
+        elif self.on_progress is not None and not self.closed:
+            try:
+                self.on_progress(received(item))
+            except Exception:  # it does not end the stream
+                logging.getLogger("pyproc").exception("on_progress failed")
 
     def __call__(self, error: BaseException | None, _codec: int, _payload: bytes, _n: int) -> None:
         self.ended, self.error = True, error
@@ -84,6 +92,7 @@ class _Reading:
         if "result_size" in (calls._rare or {}):
             raise ValueError("options(result_size=) is for calls: an item has the pool's limit")
         self._inbox = Inbox(calls._core)
+        self._inbox.on_progress = calls.on_progress
         self._calls = calls
         self._function = function
         self._encoded, self._files = encode_call(args, kwargs)
@@ -97,6 +106,7 @@ class _Reading:
         return {
             "stream_items": AHEAD_ITEMS, "stream_bytes": AHEAD_BYTES,
             **self._calls._streaming, **(self._calls._rare or {}),
+            **({} if self._calls.on_progress is None else {"progress": True}),
         }  # fmt: skip
 
     def _submit(self, queue: _core.Queue, token: Inbox | None, wait_for_room: bool) -> None:

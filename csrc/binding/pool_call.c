@@ -102,6 +102,7 @@ static int convert_rare(PyObject *dict, struct pyproc_request *request,
         convert_size(dict, "stream_items", &request->stream_items) < 0 ||
         convert_size(dict, "stream_bytes", &request->stream_bytes) < 0)
         return -1;
+    request->progress = PyDict_GetItemString(dict, "progress") != NULL;
     value = PyDict_GetItemString(dict, "item_timeout");
     if (value && pp_span(value, &request->item_timeout) < 0)
         return -1;

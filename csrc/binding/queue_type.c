@@ -121,10 +121,23 @@ static PyObject *stream_tuple(const struct pyproc_item *item)
                          (unsigned)item->reply.count);
 }
 
+/* (5, token, done, total or None, message) */
+static PyObject *progress_tuple(const struct pyproc_item *item)
+{
+    PyObject *total = item->has_total ? PyFloat_FromDouble(item->total) : Py_None;
+
+    if (!item->has_total)
+        Py_INCREF(total);
+    return Py_BuildValue("(iOdNN)", (int)item->kind, (PyObject *)item->token, item->done, total,
+                         pp_text(item->text));
+}
+
 static PyObject *item_tuple(struct core_state *state, struct pyproc_item *item)
 {
     if (item->kind == PYPROC_ITEM_STREAM)
         return stream_tuple(item);
+    if (item->kind == PYPROC_ITEM_PROGRESS)
+        return progress_tuple(item);
     if (item->kind == PYPROC_ITEM_CALL)
         return call_tuple(state, item);
     if (item->kind == PYPROC_ITEM_EVENT)

@@ -252,6 +252,30 @@ static PyObject *worker_log(PyObject *object, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* progress(call, done, total, message): total below 0: it is not known. */
+static PyObject *worker_progress(PyObject *object, PyObject *args)
+{
+    struct pp_worker_object *self = (struct pp_worker_object *)object;
+    struct pp_message_progress progress = {0};
+    unsigned long long call;
+    const char *text;
+    Py_ssize_t n;
+
+    if (!is_ready(self) ||
+        !PyArg_ParseTuple(args, "Kddy#", &call, &progress.done, &progress.total, &text, &n))
+        return NULL;
+    if (n > PP_PROGRESS_MAX) {
+        PyErr_SetString(PyExc_ValueError, "a progress message has 4096 bytes at most");
+        return NULL;
+    }
+    progress.call = call;
+    progress.has_total = progress.total >= 0;
+    progress.total = progress.has_total ? progress.total : 0;
+    progress.message = (struct pp_bytes){(const uint8_t *)text, (size_t)n};
+    pp_worker_progress(self->worker, &progress);
+    Py_RETURN_NONE;
+}
+
 static PyObject *worker_crash_fd(PyObject *object, PyObject *unused)
 {
     struct pp_worker_object *self = (struct pp_worker_object *)object;
@@ -389,6 +413,7 @@ static PyMethodDef worker_methods[] = {
     {"template", worker_template, METH_NOARGS,
      "Fork workers for the host: True in each of them, False when the host wants no more."},
     {"log", worker_log, METH_VARARGS, "Send a log record, or drop it; never waits."},
+    {"progress", worker_progress, METH_VARARGS, "Tell the host how far a call is; never waits."},
     {"crash_fd", worker_crash_fd, METH_NOARGS, "Where a fault handler may write."},
     {"call_fd", worker_call_fd, METH_NOARGS, "The call channel, for tests that tear a frame."},
     {"watch_dumps", worker_watch_dumps, METH_NOARGS, "Tell the host when a stack is written."},

@@ -256,6 +256,7 @@ struct pyproc_request {
      * both in all; see pyproc_stream_more. */
     uint64_t stream_items, stream_bytes;
     int64_t item_timeout; /* ns that the generator may take for an item; 0: no limit */
+    int progress;         /* submit: 1 asks for PROGRESS items on the way */
     int wait_for_room;    /* submit: 0 answers QUEUE_FULL at once */
     int priority;         /* PYPROC_PRIORITY_MIN to _MAX, others count as the nearest; higher
                             * is first. One priority is worth pyproc_config.priority_step of
@@ -339,8 +340,11 @@ struct pyproc_item {
     double created;            /* LOG: seconds since the epoch */
     uint64_t call_id;          /* LOG */
     uint64_t dropped;          /* LOG, OUTPUT: records or bytes lost so far */
-    struct pyproc_bytes text;  /* CALL: the function's name, cut at 256 bytes; OUTPUT: whole
-                                * lines; LOG: the message */
+    double done, total;        /* PROGRESS: finite, 0 or more */
+    int has_total;             /* PROGRESS; 0: the total is not known */
+    /* CALL: the function's name, cut at 256 bytes; OUTPUT: whole lines; LOG: the message; PROGRESS:
+     * the worker's words */
+    struct pyproc_bytes text;
     struct pyproc_bytes logger, exception, extra; /* LOG; EVENT: extra has the details */
 };
 

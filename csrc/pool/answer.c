@@ -128,12 +128,13 @@ static const char *take(struct pyproc_pool *pool, struct pp_slot *slot, struct b
     }
     if (broken)
         return broken;
-    if (call_failed(running))
+    if (call_failed(running) || running->wants_progress)
         pp_worker_hear(&slot->worker); /* what it logged comes before its error */
     pp_output_ends(slot, &running->item->reply);
     pp_result_ends(running->result_limit, &running->item->reply);
     slot->output_limit = 0;
     recall_over(slot, running->wire_id);
+    pp_progress_flush(running);
     move(slot, running, &batch->ended);
     return NULL;
 }
@@ -264,6 +265,7 @@ static void end_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_c
                        pp_buffer_size(&call->parts), call->part_count);
     }
     pp_worker_obituary(&slot->worker, reply);
+    pp_progress_flush(call);
     slot->n_inflight--;
     pp_call_end(pool, call, done);
 }

@@ -116,6 +116,7 @@ int pp_call_new(struct pyproc_pool *pool, const struct pyproc_request *request,
     call->cpu_limit = request->cpu_limit;
     call->output_limit = request->output_limit;
     call->result_limit = request->result_limit;
+    call->wants_progress = request->progress != 0;
     call->deadline = request->deadline ? request->deadline : PP_NEVER;
     call->run_timeout = request->run_timeout ? request->run_timeout : pool->task_timeout;
     if (request->stream_items && !(call->stream = pp_stream_new(request))) {
@@ -156,6 +157,7 @@ void pp_call_free(struct pp_call *call)
     pyproc_queue_unref(call->queue);
     pp_buffer_deinit(&call->parts);
     free(call->stream);
+    pyproc_item_free(call->progress);
     for (uint32_t i = 0; i < call->message.attachments; i++)
         (void)pp_close(call->attached[i]);
     free(call);

@@ -230,7 +230,7 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
     pool->watches = config->limit_memory != 0 || config->limit_cpu != 0 || pp_limits_count(pool);
     pool->watch_at = pool->stops_at = PP_NEVER;
     pool->watch_pause = PP_MS;
-    pool->armed = pool->recall_at = pool->close_at = pool->dumps_at = PP_NEVER;
+    pool->armed = pool->progress_at = pool->recall_at = pool->close_at = pool->dumps_at = PP_NEVER;
     pp_life_init(&pool->life, config);
     pool->generation = 1;
     pool->supervisor = (struct pp_supervisor){.calls = &pp_pool_supervisor_calls,

@@ -155,6 +155,9 @@ struct pp_call {
     struct pyproc_item *item;             /* owned; where its end is written */
     struct pp_message_call message;       /* points into `bytes` */
     int attached[PYPROC_ATTACHMENTS_MAX]; /* message.attachments descriptors; owned */
+    bool wants_progress;                  /* never changes */
+    struct pyproc_item *progress;         /* loop; owned: the newest that is not in the queue */
+    int64_t progress_after;               /* loop: when the next may be put there */
     struct pp_stream *stream;             /* owned; NULL: it is none */
     uint32_t part_count;                  /* items of a chunk that came as parts */
     struct pp_buffer parts;               /* their bytes */
@@ -227,12 +230,13 @@ struct pyproc_pool {
     int64_t next_start;           /* back-off */
     int64_t failed_at;            /* when the last start failed that counts in start_failures */
     struct pp_reply_holder *start_error;
-    int64_t recall_at; /* when to look for calls that wait behind a slow one */
-    int64_t dumps_at;  /* when to look for stacks that were asked for */
-    int64_t close_at;  /* when those that were told to leave are killed */
-    bool orphan;       /* lock: nobody will close or join: the loop frees it all */
-    bool hurry;        /* lock: close without letting idle workers leave by themselves */
-    bool joined;       /* lock: somebody joins the loop thread */
+    int64_t progress_at; /* when to tell how far calls are */
+    int64_t recall_at;   /* when to look for calls that wait behind a slow one */
+    int64_t dumps_at;    /* when to look for stacks that were asked for */
+    int64_t close_at;    /* when those that were told to leave are killed */
+    bool orphan;         /* lock: nobody will close or join: the loop frees it all */
+    bool hurry;          /* lock: close without letting idle workers leave by themselves */
+    bool joined;         /* lock: somebody joins the loop thread */
 };
 
 /* Ends of a batch, put on their queue in one go. Loop, or any thread on its stack. */
@@ -308,6 +312,15 @@ void pp_answer_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_do
 void pp_recall_all(struct pyproc_pool *pool, struct pp_done *done);
 /* Lock held: a call goes back to the front of the line, or ends when it was cancelled. */
 void pp_requeue(struct pyproc_pool *pool, struct pp_call *call, struct pp_done *done);
+/* progress.c; loop thread, lock or not. */
+/* False: it is of a call that the worker does not have. */
+bool pp_progress_came(struct pyproc_pool *pool, struct pp_slot *slot,
+                      const struct pp_message_progress *progress);
+/* The call ends: what is not told yet is told. */
+void pp_progress_flush(struct pp_call *call);
+/* What is due. */
+void pp_progress_turn(struct pyproc_pool *pool, int64_t now);
+
 /* stream.c; loop thread unless said. */
 struct pp_stream *
 pp_stream_new(const struct pyproc_request *request); /* any thread; NULL: memory */

@@ -352,7 +352,15 @@ static void on_printed(void *token, struct pp_worker *worker)
         pp_pool_printed(token, pp_slot_of(worker));
 }
 
+static bool on_progress(void *token, struct pp_worker *worker,
+                        const struct pp_message_progress *progress)
+{
+    /* A template runs no calls. */
+    return worker->role == PP_ROLE_WORKER && pp_progress_came(token, pp_slot_of(worker), progress);
+}
+
 const struct pp_supervisor_calls pp_pool_supervisor_calls = {
+    .progress = on_progress,
     .ready = on_ready,
     .readable = on_call_readable,
     .dead = on_dead,
@@ -466,7 +474,7 @@ static void arm(struct pyproc_pool *pool)
     int64_t at = earlier(earlier(pool->recall_at, pool->close_at), pool->dumps_at);
     struct pp_list *link, *after;
 
-    at = earlier(at, pool->stops_at);
+    at = earlier(at, earlier(pool->stops_at, pool->progress_at));
     at = earlier(at, earlier(pool->watch_at, pp_pool_templates_next(pool)));
     at = earlier(at, pp_life_next(pool));
     if (pool->n_expiry > 0)
@@ -503,6 +511,8 @@ static void locked_turn(struct pyproc_pool *pool, struct pp_done *done)
         pool->recall_at = PP_NEVER;
         pp_recall_all(pool, done);
     }
+    if (pool->progress_at <= now)
+        pp_progress_turn(pool, now);
     if (pool->streams_due)
         pp_streams_turn(pool, now, done);
     pp_life_turn(pool, now);

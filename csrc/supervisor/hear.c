@@ -21,6 +21,13 @@ static int read_events(struct pp_worker *worker)
     if (r != 0)
         return r;
     while ((r = pp_channel_next(&worker->events, &message)) == 0) {
+        if (message.kind == PP_MESSAGE_PROGRESS) {
+            const struct pp_supervisor *supervisor = worker->supervisor;
+
+            if (!supervisor->calls->progress(supervisor->token, worker, &message.progress))
+                return PP_CHANNEL_BROKEN;
+            continue;
+        }
         if (message.kind != PP_MESSAGE_LOG)
             return PP_CHANNEL_BROKEN;
         if (worker->supervisor->plan->events)

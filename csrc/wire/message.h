@@ -25,6 +25,8 @@ enum {
 enum { PP_MESSAGE_FIELDS_MAX = 65536 };
 /* Most nodes in a failure. */
 enum { PP_FAILURE_NODES_MAX = 256 };
+/* Bytes of a progress message. */
+enum { PP_PROGRESS_MAX = 4096 };
 /* Descriptors of one call; base/handoff.h has room for as many. */
 enum { PP_ATTACHMENTS_MAX = 16 };
 

@@ -112,6 +112,8 @@ static int progress_rules(const struct pp_message_progress *progress)
         return pp_message_bad("progress: it is not finite, or negative");
     if (!isfinite(progress->total) || progress->total < 0)
         return pp_message_bad("progress: the total is not finite, or negative");
+    if (progress->message.size > PP_PROGRESS_MAX)
+        return pp_message_bad("progress: its message is too long");
     if (!progress->has_total && progress->total > 0)
         return pp_message_bad("progress: a total that is none");
     return 0;

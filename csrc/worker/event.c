@@ -10,6 +10,7 @@
 #include "ipc/socket.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -41,17 +42,35 @@ void pp_worker_events_deinit(struct pp_worker_events *events)
     (void)pthread_mutex_destroy(&events->lock);
 }
 
+/* The lock is held: writes the progress that waits behind what is in the buffer. */
+static void write_waiting(struct pp_worker_events *events)
+{
+    struct pp_message message = {.kind = PP_MESSAGE_PROGRESS, .progress = events->waiting};
+
+    events->waiting.call = 0;
+    if (message.progress.call == 0)
+        return;
+    message.progress.sequence = ++events->sequence;
+    if (pp_message_write(&events->out, &events->arena, RECORD_MAX, &message) < 0)
+        events->dropped++;
+    pp_arena_reset(&events->arena);
+}
+
 /* The lock is held. When the host no longer listens, records are dropped from then on. */
 static void flush(struct pp_worker_events *events)
 {
     struct pp_buffer *out = &events->out;
 
+    if (pp_buffer_size(out) == 0)
+        write_waiting(events);
     while (events->fd >= 0 && pp_buffer_size(out) > 0) {
         ssize_t n =
             pp_socket_send(events->fd, pp_buffer_bytes(out), pp_buffer_size(out), MSG_DONTWAIT);
 
         if (n > 0) {
             pp_buffer_consume(out, (size_t)n);
+            if (pp_buffer_size(out) == 0)
+                write_waiting(events);
         } else if (n == -EAGAIN) {
             return;
         } else if (n != -EINTR) {
@@ -74,7 +93,7 @@ int pp_worker_events_waiting(struct pp_worker_events *events)
     int fd;
 
     (void)pthread_mutex_lock(&events->lock);
-    fd = pp_buffer_size(&events->out) > 0 ? events->fd : -1;
+    fd = pp_buffer_size(&events->out) > 0 || events->waiting.call ? events->fd : -1;
     (void)pthread_mutex_unlock(&events->lock);
     return fd;
 }
@@ -124,4 +143,23 @@ int pp_worker_log(struct pp_worker *worker, struct pp_message_log *log)
         events->dropped++;
     (void)pthread_mutex_unlock(&events->lock);
     return 0;
+}
+
+void pp_worker_progress(struct pp_worker *worker, const struct pp_message_progress *progress)
+{
+    struct pp_worker_events *events = &worker->events;
+
+    if (pp_is_fork_copy(&worker->mark))
+        return;
+    (void)pthread_mutex_lock(&events->lock);
+    /* A newer one takes the place of one that could not go: only the newest counts. But of two
+     * calls that run side by side each has its own. */
+    if (events->waiting.call && events->waiting.call != progress->call)
+        write_waiting(events);
+    events->waiting = *progress;
+    if (progress->message.size)
+        memcpy(events->words, progress->message.data, progress->message.size);
+    events->waiting.message.data = (const uint8_t *)events->words;
+    flush(events);
+    (void)pthread_mutex_unlock(&events->lock);
 }

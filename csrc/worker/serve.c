@@ -239,7 +239,11 @@ static int send_too_large(struct pp_worker *worker, uint64_t id)
 
 static void address_answer(struct pp_worker *worker, struct pp_message *answer, uint64_t id)
 {
-    uint64_t events = pp_worker_events_sequence(&worker->events);
+    uint64_t events;
+
+    if (pp_worker_events_waiting(&worker->events) >= 0)
+        pp_worker_events_flush(&worker->events);
+    events = pp_worker_events_sequence(&worker->events);
 
     if (answer->kind == PP_MESSAGE_RESULT) {
         answer->result.id = id;

@@ -100,6 +100,10 @@ int pp_worker_take_attached(struct pp_worker *worker, const struct pp_message_ca
  * counts. The sequence number is set here and goes with the next answer. */
 int pp_worker_log(struct pp_worker *worker, struct pp_message_log *log);
 
+/* Tells the host how far a call is, never waiting: one that could not go is replaced by the next.
+ * The message has at most PP_PROGRESS_MAX bytes. Any thread. */
+void pp_worker_progress(struct pp_worker *worker, const struct pp_message_progress *progress);
+
 /* The crash memfd's descriptor, for the fault handler. Lent. */
 int pp_worker_crash_fd(const struct pp_worker *worker);
 /* The call channel's descriptor, for tests that tear a frame. Lent. */

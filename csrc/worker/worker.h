@@ -28,6 +28,8 @@ struct pp_worker_events {
     struct pp_buffer out;
     uint64_t sequence; /* of the newest record that was taken */
     uint64_t dropped;
+    struct pp_message_progress waiting; /* the newest that did not go; call 0: none */
+    char words[PP_PROGRESS_MAX];        /* its message */
 };
 
 /* The items of the running chunk that are not sent yet are in the status page's area. */

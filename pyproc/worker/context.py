@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _NEVER = 2**63 - 1
+_INFINITE = float("inf")
+_MESSAGE_MAX = 4096
 SOFT_NONE, SOFT_TIMEOUT, SOFT_CANCEL, SOFT_CLOSE = range(4)
 
 _worker_object: _worker.Worker | None = None
@@ -44,6 +46,15 @@ class Current:
         """Whether the host has asked the call to stop; reads memory, so it may be polled."""
         return self._worker.call() == self.call_id and self._worker.stopping() != 0
 
+    def progress(self, n: float, total: float | None = None, message: str = "") -> None:
+        """As `pyproc.progress`."""
+        done, whole = _amount(n, "n"), -1.0 if total is None else _amount(total, "total")
+        if not isinstance(message, str):
+            raise TypeError(f"progress(message=...): a str is needed, not {type(message).__name__}")
+        from pyproc.worker.failure import as_text
+
+        self._worker.progress(self.call_id, done, whole, as_text(message, _MESSAGE_MAX))
+
     def __repr__(self) -> str:
         return f"<pyproc.current() call_id={self.call_id} function={self.function!r}>"
 
@@ -61,6 +72,28 @@ def current() -> Current:
     if call_id == 0:
         raise errors.Error("pyproc.current(): no call runs just now in this worker")
     return Current(_worker_object, call_id)
+
+
+def progress(n: float, total: float | None = None, message: str = "") -> None:
+    """Tells the host how far the running call is: `n` done, of `total` if that is known.
+
+    Never waits; only the newest counts. The host sees it by `Future.progress()` and
+    `options(on_progress=)`. Any thread of the call. Raises ValueError and TypeError when a number
+    is NaN, infinite, negative or none, and Error outside of a call.
+    """
+    current().progress(n, total, message)
+
+
+def _amount(value: Any, name: str) -> float:
+    if isinstance(value, str | bytes | bytearray) or not hasattr(type(value), "__float__"):
+        raise TypeError(f"progress({name}={value!r}): a number is needed")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = _INFINITE
+    if not 0 <= number < _INFINITE:  # NaN is neither
+        raise ValueError(f"progress({name}={value!r}): a finite number of 0 or more is needed")
+    return number
 
 
 def arm(worker: _worker.Worker) -> None:

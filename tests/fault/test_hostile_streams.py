@@ -87,6 +87,28 @@ def test_a_call_that_is_no_stream_gets_no_items(pool: Pool, name: str, way: str)
     refused(pool, before)
 
 
+@pytest.mark.parametrize(
+    "kind", ["a call to come", "no call", "NaN", "a negative number", "a long message"]
+)
+def test_progress_that_may_not_be_ends_the_worker(pool: Pool, kind: str) -> None:
+    future = pool.submit("progress_of", kind)
+    with pytest.raises(errors.ProtocolError):
+        future.result(DEADLINE)
+    assert future.progress() is None
+    assert pool.call("pid") > 0
+
+
+def test_a_flood_of_progress_leaves_memory_flat(pool: Pool) -> None:
+    pool.submit("flood_of_progress", 0.1).result(DEADLINE)
+    held = rss()
+    future = pool.submit("flood_of_progress", 1.5)
+    assert future.result(DEADLINE) == "done"
+    progress = future.progress()
+    assert progress is not None
+    assert progress.done == 1
+    assert rss() < held + 16 * 2**20
+
+
 def test_bytes_that_are_no_items_end_the_stream(pool: Pool) -> None:
     stream = pool.stream("nonsense")
     with pytest.raises(errors.CodecError):

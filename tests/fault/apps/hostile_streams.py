@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import wire
-from breaking import CALL, _call_id, app
+from breaking import CALL, EVENT, _call_id, app
 from hostile import _send_all
 
 ITEM, CREDIT, END, PROGRESS, CANCEL = 12, 13, 14, 15, 19
@@ -61,6 +61,38 @@ def misbehave(kind: str) -> Iterator[int]:
     _send_all(CALL, _frames(kind))
     time.sleep(60)
     yield 1
+
+
+def _progress(call: int, number: float = 1.0, message: str = "") -> bytes:
+    body = bytes([0x11]) + struct.pack("<Q", call) + bytes([0x19]) + struct.pack("<d", number)
+    if message:
+        body += bytes([0x32]) + wire.varint(len(message)) + message.encode()
+    inside = bytes([0x7A]) + wire.varint(len(body)) + body
+    return len(inside).to_bytes(4, "big") + inside
+
+
+@app.expose
+def progress_of(kind: str) -> None:
+    makers = {
+        "a call to come": lambda: _progress(_call_id() + 1),
+        "no call": lambda: _progress(0),
+        "NaN": lambda: _progress(_call_id(), float("nan")),
+        "a negative number": lambda: _progress(_call_id(), -1.0),
+        "a long message": lambda: _progress(_call_id(), 1.0, "x" * 5000),
+    }
+    _send_all(EVENT, makers[kind]())
+    time.sleep(60)
+
+
+@app.expose
+def flood_of_progress(seconds: float) -> str:
+    """As fast as the host takes it, of this call and of one that has ended."""
+    until = time.monotonic() + seconds
+    words = "w" * 4000
+    frames = (_progress(_call_id(), 1.0, words) + _progress(_call_id() - 1, 2.0, words)) * 16
+    while time.monotonic() < until:
+        _send_all(EVENT, frames)
+    return "done"
 
 
 @app.expose
