@@ -312,9 +312,11 @@ static void await(struct pyproc_client *client, struct pp_asked *asked,
         } else {
             uint32_t seen = atomic_load(&asked->turn);
 
+            asked->sleeps = true;
             (void)pthread_mutex_unlock(&client->lock);
             (void)pp_futex_wait(&asked->turn, seen, PP_SECOND);
             (void)pthread_mutex_lock(&client->lock);
+            asked->sleeps = false;
         }
         if (asked->is_over)
             break;
@@ -523,11 +525,13 @@ PYPROC_API void pyproc_client_close(struct pyproc_client *client, int64_t timeou
     while (client->n_asked > 0 && pp_now() < until) {
         uint32_t seen = atomic_load(&client->idle);
 
+        client->idlers++;
         (void)pthread_mutex_unlock(&client->lock);
         (void)pp_futex_wait(&client->idle, seen, PP_SECOND / 10);
         if (wait && wait->interrupted && wait->interrupted(wait->token))
             until = 0;
         (void)pthread_mutex_lock(&client->lock);
+        client->idlers--;
     }
     if (client->is_connected && pp_client_put(client, &goodbye) == 0)
         (void)pp_client_flush(client);

@@ -41,6 +41,7 @@ struct pp_asked {
     bool is_sent;                /* lock */
     _Atomic uint32_t turn;       /* futex: changes when there is something to do for its thread */
     bool is_over;                /* lock: `reply` is filled */
+    bool sleeps;                 /* lock: its thread waits for `turn` */
     struct pyproc_reply *reply;  /* of a thread that waits; on its stack */
     struct pyproc_item *item;    /* or of a submitted call: owned */
     struct pyproc_queue *queue;  /* a reference; NULL: a thread waits */
@@ -67,7 +68,8 @@ struct pyproc_client {
     int fd;                     /* owned; -1: none. Closed only while nobody uses it */
     unsigned users;             /* threads that use `fd` without the lock */
     bool is_connected, is_closed;
-    bool leads; /* somebody reads */
+    bool leads;      /* somebody reads */
+    unsigned idlers; /* threads that wait for `idle` */
     struct pp_list buckets[PP_ASKED_BUCKETS];
     unsigned n_asked, n_sent, n_submitted;
     struct pp_list line; /* not sent yet, oldest first */

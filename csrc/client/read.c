@@ -32,14 +32,15 @@ static void hand_over(struct pyproc_client *client, struct pp_asked *asked)
     reply_of(asked)->call_id = asked->id;
     if (!asked->queue) {
         asked->is_over = true;
-        pp_futex_set(&asked->turn, atomic_load(&asked->turn) + 1);
+        if (asked->sleeps)
+            pp_futex_set(&asked->turn, atomic_load(&asked->turn) + 1);
     } else {
         client->n_submitted--;
         pp_queue_put(asked->queue, asked->item, asked->item);
         pyproc_queue_unref(asked->queue);
         free(asked);
     }
-    if (client->n_asked == 0)
+    if (client->n_asked == 0 && client->idlers)
         pp_futex_set(&client->idle, atomic_load(&client->idle) + 1);
 }
 

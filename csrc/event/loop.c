@@ -20,6 +20,9 @@ struct pp_loop {
     uv_loop_t uv;
     uv_async_t wake;
     uv_timer_t timer;
+    uv_prepare_t prepare;
+    void (*turn)(void *token);
+    void *turn_token;
     const struct pp_loop_calls *calls;
     void *token;
     pthread_t thread;
@@ -53,6 +56,7 @@ static void close_loop(struct pp_loop *loop)
 {
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->timer, NULL);
+    uv_close((uv_handle_t *)&loop->prepare, NULL);
     while (uv_run(&loop->uv, UV_RUN_DEFAULT) != 0)
         ;
     (void)uv_loop_close(&loop->uv);
@@ -98,6 +102,8 @@ int pp_loop_new(const struct pp_loop_calls *calls, void *token, struct pp_loop *
         free(loop);
         return pp_fail(r, "make the event loop's wake-up");
     }
+    (void)uv_prepare_init(&loop->uv, &loop->prepare); /* cannot fail */
+    loop->prepare.data = loop;
     loop->wake.data = loop;
     loop->timer.data = loop;
     *loopp = loop;
@@ -164,6 +170,23 @@ void pp_loop_detach(struct pp_loop *loop)
 {
     atomic_store(&loop->detached, true);
     (void)pthread_detach(loop->thread);
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct pp_loop *loop = prepare->data;
+
+    loop->turn(loop->turn_token);
+}
+
+void pp_loop_each_turn(struct pp_loop *loop, void (*turn)(void *token), void *token)
+{
+    loop->turn = turn;
+    loop->turn_token = token;
+    if (turn)
+        (void)uv_prepare_start(&loop->prepare, on_prepare);
+    else
+        (void)uv_prepare_stop(&loop->prepare);
 }
 
 void pp_loop_timer(struct pp_loop *loop, int64_t at)

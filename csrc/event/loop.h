@@ -39,6 +39,9 @@ void pp_loop_detach(struct pp_loop *loop);
  * the kernel's slack and 1 ms. */
 void pp_loop_timer(struct pp_loop *loop, int64_t at);
 
+/* Loop thread: calls `turn` each time before it waits; NULL: no more. One at a time. */
+void pp_loop_each_turn(struct pp_loop *loop, void (*turn)(void *token), void *token);
+
 /* Loop thread: calls `ready` with PP_WATCH_* bits while the descriptor is. */
 typedef void pp_watch_ready(void *token, int events);
 int pp_watch_new(struct pp_loop *loop, int fd, pp_watch_ready *ready, void *token,

@@ -18,7 +18,9 @@ struct pyproc_queue {
     struct pyproc_item *first;
     struct pyproc_item *last;
     size_t record_bytes; /* of output and logs among the items */
-    bool closed;
+    bool closed, rung;
+    bool has_reader; /* `reader` looks by itself */
+    pthread_t reader;
     int fd; /* never changes */
     _Atomic unsigned refs;
 };
@@ -75,7 +77,16 @@ PYPROC_API int pyproc_queue_fd(const struct pyproc_queue *queue)
 
 static void ring(struct pyproc_queue *queue)
 {
+    queue->rung = true;
     (void)eventfd_write(queue->fd, 1);
+}
+
+void pp_queue_read_here(struct pyproc_queue *queue)
+{
+    (void)pthread_mutex_lock(&queue->lock);
+    queue->has_reader = true;
+    queue->reader = pthread_self();
+    (void)pthread_mutex_unlock(&queue->lock);
 }
 
 void pp_queue_put(struct pyproc_queue *queue, struct pyproc_item *first, struct pyproc_item *last)
@@ -90,7 +101,7 @@ void pp_queue_put(struct pyproc_queue *queue, struct pyproc_item *first, struct 
         queue->last->next = first;
     queue->last = last;
     /* Under the lock, so that nobody frees the queue between the two. */
-    if (was_empty)
+    if (was_empty && !(queue->has_reader && pthread_equal(queue->reader, pthread_self())))
         ring(queue);
     (void)pthread_mutex_unlock(&queue->lock);
 }
@@ -128,10 +139,22 @@ PYPROC_API struct pyproc_item *pyproc_queue_take(struct pyproc_queue *queue)
     items = queue->first;
     queue->first = queue->last = NULL;
     queue->record_bytes = 0;
-    if (items && !queue->closed)
+    if (items && queue->rung && !queue->closed) {
+        queue->rung = false;
         (void)eventfd_read(queue->fd, &count);
+    }
     (void)pthread_mutex_unlock(&queue->lock);
     return items;
+}
+
+bool pp_queue_has(struct pyproc_queue *queue)
+{
+    bool any;
+
+    (void)pthread_mutex_lock(&queue->lock);
+    any = queue->first != NULL;
+    (void)pthread_mutex_unlock(&queue->lock);
+    return any;
 }
 
 static bool waits(struct pyproc_queue *queue, bool *closedp)

@@ -8,9 +8,16 @@
 
 #include "include/pyproc.h"
 
+#include <stdbool.h>
+
 /* Puts a chain of items (linked by `next`), oldest first; takes them. A closed queue keeps
  * the ends of calls too: their tokens are the owner's to free. */
 void pp_queue_put(struct pyproc_queue *queue, struct pyproc_item *first, struct pyproc_item *last);
+
+/* The calling thread looks into the queue each turn by itself: what it puts there rings nothing. */
+void pp_queue_read_here(struct pyproc_queue *queue);
+/* Whether items wait. */
+bool pp_queue_has(struct pyproc_queue *queue);
 
 /* The same for output and log records, which are bounded: 0, or the bytes dropped
  * because more than PP_QUEUE_RECORDS_MAX bytes of them wait already. */

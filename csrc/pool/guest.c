@@ -35,6 +35,11 @@ struct pp_loop *pp_guest_loop(struct pyproc_pool *pool)
     return pool->loop;
 }
 
+void pp_guest_dispatch(struct pyproc_pool *pool)
+{
+    pp_pool_turn(pool);
+}
+
 /* Lock held: somebody who is to be told something; NULL: nobody. */
 static struct pp_guest *next_guest(struct pyproc_pool *pool, bool *closesp)
 {

@@ -7,11 +7,11 @@
 #define PP_POOL_GUEST_H
 
 #include "base/list.h"
+#include "include/pyproc.h"
 
 #include <stdbool.h>
 
 struct pp_loop;
-struct pyproc_pool;
 
 /* Owned by the guest, from pp_guest_enter until it has left. */
 struct pp_guest {
@@ -29,6 +29,11 @@ int pp_guest_enter(struct pyproc_pool *pool, struct pp_guest *guest);
 void pp_guest_leave(struct pyproc_pool *pool, struct pp_guest *guest);
 /* Loop thread: the loop itself, for watches. */
 struct pp_loop *pp_guest_loop(struct pyproc_pool *pool);
+/* Loop thread: as pyproc_submit, but the call starts with the next pp_guest_dispatch. */
+int pp_guest_submit(struct pyproc_pool *pool, const struct pyproc_request *request,
+                    struct pyproc_queue *queue, void *token, uint64_t *idp,
+                    struct pyproc_reply *reply);
+void pp_guest_dispatch(struct pyproc_pool *pool);
 /* Loop thread, lock not held: calls whoever is to be called. */
 void pp_guest_turn(struct pyproc_pool *pool);
 

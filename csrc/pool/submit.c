@@ -1,6 +1,8 @@
 /* submit.c - the queued call: admitted on the caller's thread, the rest is the loop's. */
 #include "pool/pool.h"
 
+#include "pool/guest.h"
+
 #include "base/futex.h"
 
 #include <errno.h>
@@ -82,9 +84,10 @@ static const char *text_for(enum pyproc_end end)
     }
 }
 
-PYPROC_API int pyproc_submit(struct pyproc_pool *pool, const struct pyproc_request *request,
-                             const struct pyproc_wait *wait, struct pyproc_queue *queue,
-                             void *token, uint64_t *idp, struct pyproc_reply *reply)
+/* `wakes`: the loop is told; else the caller is the loop, and comes to it by itself. */
+static int submit(struct pyproc_pool *pool, const struct pyproc_request *request,
+                  const struct pyproc_wait *wait, struct pyproc_queue *queue, void *token,
+                  uint64_t *idp, struct pyproc_reply *reply, bool wakes)
 {
     int64_t span = request->queue_timeout ? request->queue_timeout : pool->queue_timeout;
     enum pyproc_end end;
@@ -115,8 +118,8 @@ PYPROC_API int pyproc_submit(struct pyproc_pool *pool, const struct pyproc_reque
         *idp = call->id;
         /* Else the loop has been told already and will find it. Counted now: the line may
          * have become empty while we waited for room. */
-        if (pool->n_waiting <= pool->max_workers ||
-            (pool->line.ranked && pp_line_first(pool) == &call->want))
+        if (wakes && (pool->n_waiting <= pool->max_workers ||
+                      (pool->line.ranked && pp_line_first(pool) == &call->want)))
             pp_loop_wake(pool->loop);
     }
     (void)pthread_mutex_unlock(&pool->lock);
@@ -129,6 +132,20 @@ PYPROC_API int pyproc_submit(struct pyproc_pool *pool, const struct pyproc_reque
     }
     pp_count(&pool->metrics.calls_admitted);
     return 0;
+}
+
+PYPROC_API int pyproc_submit(struct pyproc_pool *pool, const struct pyproc_request *request,
+                             const struct pyproc_wait *wait, struct pyproc_queue *queue,
+                             void *token, uint64_t *idp, struct pyproc_reply *reply)
+{
+    return submit(pool, request, wait, queue, token, idp, reply, true);
+}
+
+int pp_guest_submit(struct pyproc_pool *pool, const struct pyproc_request *request,
+                    struct pyproc_queue *queue, void *token, uint64_t *idp,
+                    struct pyproc_reply *reply)
+{
+    return submit(pool, request, NULL, queue, token, idp, reply, false);
 }
 
 /* One that is offered but may not have started is taken back by the loop; one that has

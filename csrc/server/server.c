@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "base/futex.h"
 #include "event/loop.h"
+#include "event/queue.h"
 #include "pool/pool.h"
 #include "wire/frame.h"
 
@@ -99,6 +100,7 @@ static bool is_idle(const struct pyproc_server *server)
 
 static void leave(struct pyproc_server *server)
 {
+    pp_loop_each_turn(pp_guest_loop(server->lanes[0].pool), NULL, NULL);
     server->ends = pp_watch_free(server->ends);
     server->bell = pp_watch_free(server->bell);
     server->timer = pp_watch_free(server->timer);
@@ -213,6 +215,26 @@ static int watch(struct pyproc_server *server, int fd, pp_watch_ready *ready,
     return r < 0 ? r : pp_watch_set(*watchp, PP_WATCH_READ);
 }
 
+/* Before the loop waits: what the pool has ended without a bell, and what it has not begun. Either
+ * may lead to the other. */
+static void on_turn(void *token)
+{
+    struct pyproc_server *server = token;
+
+    if (server->has_submitted) {
+        server->has_submitted = false;
+        pp_guest_dispatch(server->lanes[0].pool);
+    }
+    while (pp_queue_has(server->answers)) {
+        pp_answers_take(server);
+        if (!server->has_submitted)
+            continue;
+        server->has_submitted = false;
+        pp_guest_dispatch(server->lanes[0].pool);
+    }
+    pp_server_settle(server);
+}
+
 static void on_arrive(struct pp_guest *guest)
 {
     struct pyproc_server *server = pp_container(guest, struct pyproc_server, guest);
@@ -224,6 +246,8 @@ static void on_arrive(struct pp_guest *guest)
         r = watch(server, server->timer_fd, on_time, &server->timer);
     if (r == 0)
         r = watch(server, server->listener.fd, pp_accept_ready, &server->accepts);
+    pp_queue_read_here(server->answers);
+    pp_loop_each_turn(pp_guest_loop(server->lanes[0].pool), on_turn, server);
     if (r == 0)
         r = pp_rules_learn(server);
     if (r == 0)

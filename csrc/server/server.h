@@ -157,6 +157,7 @@ struct pyproc_server {
     bool starved;         /* somebody is not read from until there is room */
     bool is_timing;       /* the timer is armed */
     bool drains;          /* takes no calls any more */
+    bool has_submitted;   /* to the pool of this loop, which has not looked yet */
     bool stops;           /* and no clients: gone when the pools have no call of ours */
     int64_t accept_again; /* descriptors ran out: not before; 0: accepts */
     uint64_t next_conn, next_correlation;

@@ -103,7 +103,12 @@ static void give(struct pp_task *task, struct pyproc_request *request)
     request->items = task->items;
     request->deadline = task->deadline;
     add_options(task, request);
-    end = pyproc_submit(task->lane->pool, request, NULL, server->answers, task, &id, &reply);
+    if (task->lane == server->lanes) {
+        server->has_submitted = true;
+        end = pp_guest_submit(task->lane->pool, request, server->answers, task, &id, &reply);
+    } else {
+        end = pyproc_submit(task->lane->pool, request, NULL, server->answers, task, &id, &reply);
+    }
     if (end == 0) {
         task->call_id = id;
         task->lane->running++;

@@ -131,7 +131,7 @@ def test_an_idle_client_is_dropped_when_asked_for(pool: pyproc.Pool, place: Path
     with Server(pool, place, idle_timeout=0.3) as server, Raw(place) as raw:
         raw.greet()
         assert raw.kind() == 0
-        assert server.stats()["clients_dropped"] == 1
+        wait_until(lambda: server.stats()["clients_dropped"] == 1)
 
 
 def test_who_does_not_read_is_not_answered_into_memory(pool: pyproc.Pool, place: Path) -> None:
