@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any, Self, get_args, get_origin
 from pyproc import _core
 from pyproc.bars import Progress, received
 from pyproc.codec import convert, decode_items
-from pyproc.errors import Error, PoolClosed, QueueFull, RemoteError, TaskKilled, TaskTimeout
+from pyproc.errors import (
+    Error,
+    PoolClosed,
+    QueueFull,
+    RemoteError,
+    TaskKilled,
+    TaskTimeout,
+    ValidationError,
+)
 from pyproc.files import NO_FILES, encode_call
 from pyproc.identity import identity_of
 from pyproc.resilience import is_failure
@@ -141,15 +149,19 @@ class _Reading:
         try:
             values = decode_items(payload, codec, count)
             if self._type is not None:
-                first = self._taken - count
-                values = [
-                    convert(value, self._type, f"item {first + at}")
-                    for at, value in enumerate(values)
-                ]
+                values = self._convert(values, self._taken - count)
         except BaseException:
             self._inbox.leave()
             raise
         self._ready.extend(values)
+
+    def _convert(self, values: list[Any], first: int) -> list[Any]:
+        try:
+            return list(convert(values, list[self._type], "items"))  # type: ignore[name-defined]
+        except ValidationError:  # some item does not fit: that one is named
+            return [
+                convert(value, self._type, f"item {first + at}") for at, value in enumerate(values)
+            ]
 
     def _ask(self) -> None:
         """The reader has nothing left: more credit, and what there is at once."""

@@ -101,7 +101,7 @@ class Plan:
             return ANYTHING
         module = getattr(self.function, "__globals__", {})
         if name == "return" and self.kind in _GENERATORS:
-            item = item_shape(self.annotations[name], module, _item_of)
+            item = item_shape(self.annotations[name], module, _streamed_names, _item_of)
             if item is not None:
                 return item
         return shape_of(self.annotations[name], module)
@@ -176,7 +176,8 @@ class Plan:
         import typing
 
         if self.plain:
-            return typing.get_type_hints(self.function, include_extras=True)
+            extra = _streamed_names(self.function.__globals__) if self.kind in _GENERATORS else None
+            return typing.get_type_hints(self.function, localns=extra, include_extras=True)
         import inspect
 
         signature = inspect.signature(self.function, eval_str=True)
@@ -227,6 +228,13 @@ def _kind_of(function: Any) -> int:
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     flags = getattr(code, "co_flags", 0)
     return next((kind for bit, kind in _KINDS if flags & bit), 0)
+
+
+def _streamed_names(module: dict[str, Any]) -> dict[str, Any]:
+    """Names that a function which came by cloudpickle has lost: only its annotation used them."""
+    import collections.abc
+
+    return {name: getattr(collections.abc, name) for name in _STREAMED if name not in module}
 
 
 def _item_of(hint: Any) -> Any:

@@ -41,6 +41,7 @@ class App:
     def __init__(self) -> None:
         self._functions: dict[str, Callable[..., Any]] = {}
         self._start_hooks: list[Callable[[], Any]] = []
+        self._stop_hooks: list[Callable[[], Any]] = []
         self._warmup_hooks: list[Callable[[], Any]] = []
         where = _caller(self)
         self.module: str = str(where.get("__name__") or "__main__")
@@ -79,6 +80,23 @@ class App:
         if not callable(hook):
             raise TypeError(f"@app.on_start needs a function, not {_kind(hook)}")
         self._start_hooks.append(hook)
+        return hook
+
+    @property
+    def stop_hooks(self) -> tuple[Callable[[], Any], ...]:
+        """The stop hooks in the order in which they were added; the last one runs first."""
+        return tuple(self._stop_hooks)
+
+    def on_stop(self, hook: F, /) -> F:
+        """Has each worker run `hook()` when it leaves by itself; a decorator.
+
+        It leaves so when it is recycled, was idle for too long, or its pool is closed, and has one
+        second for all of this. The last hook added runs first; one that fails is reported on
+        stderr, and the others run. A worker that is killed or crashes runs none.
+        """
+        if not callable(hook):
+            raise TypeError(f"@app.on_stop needs a function, not {_kind(hook)}")
+        self._stop_hooks.append(hook)
         return hook
 
     @property

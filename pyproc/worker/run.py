@@ -202,7 +202,10 @@ def _live(worker: _worker.Worker, is_template: bool, preload: list[str]) -> int:
             worker.hello()
         if not _start(worker, application):
             return _EXIT_START
-        worker.serve(application.entries, Handlers(sorted(application.entries), worker))
+        try:
+            worker.serve(application.entries, Handlers(sorted(application.entries), worker))
+        finally:
+            _run_stop_hooks(application.app)
         return 0
     except SystemExit as request:  # from a user's signal handler while no call ran
         return request.code if isinstance(request.code, int) else int(request.code is not None)
@@ -211,6 +214,17 @@ def _live(worker: _worker.Worker, is_template: bool, preload: list[str]) -> int:
     except OSError as error:
         _say(str(error.strerror))
         return _EXIT_PROTOCOL
+
+
+def _run_stop_hooks(app: registry.App) -> None:
+    """The host gives them a second."""
+    for hook in reversed(app.stop_hooks):
+        try:
+            run_hooks([hook])
+        except BaseException as raised:  # the other hooks run all the same
+            _say(f"an on_stop hook failed: {type(raised).__name__}")
+            print(failure.format_traceback(raised), end="", file=sys.stderr)
+            print(f"{type(raised).__name__}: {raised}", file=sys.stderr)
 
 
 def _say(text: str) -> None:

@@ -53,12 +53,15 @@ def shape_of(hint: object, module: dict[str, object]) -> Shape:
 
 
 def item_shape(
-    hint: object, module: dict[str, object], item_of: Callable[[Any], Any]
+    hint: object,
+    module: dict[str, object],
+    names: Callable[[dict[str, object]], dict[str, object]],
+    item_of: Callable[[Any], Any],
 ) -> Shape | None:
     """The same of what a generator yields; None when the annotation is of no generator."""
     try:
         if isinstance(hint, str):
-            hint = eval(hint, module)  # noqa: S307  # nosec B307
+            hint = eval(hint, module, names(module))  # noqa: S307  # nosec B307
         item = item_of(hint)
         return None if item is None else _shape_of(item)
     except Exception:  # as above

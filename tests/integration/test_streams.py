@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -333,6 +335,28 @@ def test_a_forked_child_has_no_stream(pool: Pool) -> None:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert list(stream) == [1, 2, 3, 4]
+
+
+def test_a_function_of_the_main_script_streams_with_its_annotations(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from __future__ import annotations\n"
+        "from collections.abc import Iterator\n"
+        "import pyproc\n"
+        "def count(number: int) -> Iterator[int]:\n"
+        "    yield from range(number)\n"
+        "    yield 'no number'\n"
+        "with pyproc.Pool([count], workers=1) as pool:\n"
+        "    try:\n"
+        "        for item in pool.stream('count', 3):\n"
+        "            print(item)\n"
+        "    except pyproc.ValidationError as error:\n"
+        "        print(error.path)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+    assert done.stdout.split() == ["0", "1", "2", "item"], done.stderr
 
 
 def test_items_become_the_type_that_the_host_asks_for(pool: Pool) -> None:
