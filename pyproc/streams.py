@@ -192,11 +192,8 @@ class _Reading:
     def _close_error(self) -> BaseException | None:
         """What close() raises: not that it was closed."""
         error = self._end()
-        if isinstance(error, PoolClosed):
-            return None
-        if isinstance(error, TaskKilled) and error.pid is None:
-            return None  # it had not started
-        return error
+        not_started = isinstance(error, TaskKilled) and error.pid is None
+        return None if not_started or isinstance(error, PoolClosed) else error
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # of one whose arguments were refused, of a fork

@@ -34,7 +34,8 @@ def test_a_worker_makes_its_state_and_gives_it_back_when_the_pool_closes(
     tmp_path: Path, method: str
 ) -> None:
     path = tmp_path / "log"
-    with Pool(APP, workers=1, start_method=method, env={"STATE_LOG": str(path)}) as pool:  # type: ignore[arg-type]
+    env = {"STATE_LOG": str(path)}
+    with Pool(APP, workers=1, start_method=method, env=env) as pool:  # type: ignore[arg-type]
         pid = pool.call("connected")
         assert pid == pool.workers()[0].pid
         assert lines(path, pid) == ["start"]
