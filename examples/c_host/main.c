@@ -65,6 +65,58 @@ static void call(struct pyproc_pool *pool, const char *function, const unsigned 
     pyproc_reply_clear(&reply);
 }
 
+/* Reads a stream of small numbers, which are a byte each, until it has enough of them. The worker
+ * is never further ahead than the credit: at most AHEAD items wait here. */
+static void stream(struct pyproc_pool *pool, const char *function, unsigned enough)
+{
+    enum { AHEAD = 8 };
+    static const unsigned char none[] = {0x90};
+    struct pyproc_request request = {
+        .function = {function, strlen(function)},
+        .payload = {none, sizeof none},
+        .codec = PYPROC_CODEC_MSGPACK,
+        .stream_items = AHEAD,
+        .stream_bytes = 1 << 20,
+    };
+    struct pyproc_queue *queue;
+    struct pyproc_reply reply;
+    unsigned got = 0;
+    uint64_t id;
+    int over = 0;
+
+    if (pyproc_queue_new(&queue) < 0)
+        return;
+    if (pyproc_submit(pool, &request, NULL, queue, NULL, &id, &reply) != 0) {
+        show(&reply);
+        pyproc_reply_clear(&reply);
+        over = 1;
+    }
+    while (!over) {
+        struct pyproc_item *item = pyproc_queue_take(queue);
+
+        if (!item) {
+            (void)pyproc_stream_more(pool, id, got + AHEAD, 1 << 20, 1);
+            (void)pyproc_queue_wait(queue, 1000);
+        }
+        while (item) {
+            struct pyproc_item *next = item->next;
+
+            if (item->kind == PYPROC_ITEM_CALL) {
+                printf("the stream ended after %s\n", got < enough ? "too few items" : "enough");
+                over = 1;
+            }
+            for (uint32_t i = 0; item->kind == PYPROC_ITEM_STREAM && i < item->reply.count; i++)
+                if (got++ < enough)
+                    printf("item: %d\n", item->reply.payload[i]);
+            pyproc_item_free(item);
+            item = next;
+        }
+        if (got >= enough)
+            (void)pyproc_stream_close(pool, id);
+    }
+    pyproc_queue_unref(queue);
+}
+
 /* The pool, or NULL after saying why not. */
 static struct pyproc_pool *open_pool(const char *python, const char *app)
 {
@@ -106,6 +158,7 @@ int main(int argc, char **argv)
     call(pool, "crash", none, sizeof none);
     call(pool, "greet", text, pack_text(text, "the next worker"));
     call(pool, "missing", none, sizeof none);
+    stream(pool, "digits", 12);
     (void)pyproc_pool_close(pool, PYPROC_FOREVER, NULL);
     pyproc_pool_free(pool);
     return 0;

@@ -58,7 +58,7 @@ def test_a_c_program_without_python_calls_python_functions(tmp_path: Path) -> No
         tmp_path,
     )  # fmt: skip
     assert built.returncode == 0, built.stderr
-    missing = "no function 'missing' is exposed; there are: crash, divide, greet"
+    missing = "no function 'missing' is exposed; there are: crash, digits, divide, greet"
     done = run(["./c_host", sys.executable, str(folder / "app.py")], tmp_path)
     assert done.stdout.splitlines() == [
         "value: hello, C",
@@ -66,4 +66,6 @@ def test_a_c_program_without_python_calls_python_functions(tmp_path: Path) -> No
         "crashed: signal 6",
         "value: hello, the next worker",
         f"raised: pyproc.UnknownFunction: {missing}",
+        *[f"item: {number % 10}" for number in range(12)],
+        "the stream ended after enough",
     ], done.stderr
