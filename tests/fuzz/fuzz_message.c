@@ -1,6 +1,6 @@
 /* fuzz_message.c - a body from a hostile end, and what is written from what was read.
  *
- * Input: a byte for the sender (its lowest bit), then the body. Promised here: the
+ * Input: a byte for the sender (its lowest two bits), then the body. Promised here: the
  * check leaves nothing for protobuf-c to refuse, the arena of the contract is
  * enough, the fast and the long path agree, and reading, writing and reading again
  * changes nothing.
@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size < 1)
         return 0;
-    sender = data[0] % 2 == 0 ? PP_FROM_HOST : PP_FROM_WORKER;
+    sender = (enum pp_sender)(PP_FROM_HOST + data[0] % 4);
     n = size - 1;
     body = malloc(n == 0 ? 1 : n); /* exactly: a byte too far is seen */
     REQUIRE(body != NULL);

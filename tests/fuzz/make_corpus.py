@@ -12,6 +12,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "core" / "golden" / "golden.h"
 FROM_HOST = ("hello", "hello_least", "call", "goodbye", "stream_credit", "cancel")
+FROM_CLIENT = ("client_hello", "authenticate", "call_options", "revoke")
+FROM_SERVER = ("server_hello", "welcome", "welcome_least", "denied", "call_end", "call_end_least")
 VECTOR = re.compile(r"golden_(\w+)\[\] = \{([^}]*)\}")
 
 
@@ -21,9 +23,13 @@ def golden_bodies() -> dict[str, bytes]:
     return {name: bytes(int(word, 16) for word in text.split(",")[:-1]) for name, text in found}
 
 
-def is_from_host(name: str) -> bool:
-    """Whether the host sends the message of this golden body."""
-    return name.startswith("call") or name in FROM_HOST
+def sender(name: str) -> int:
+    """Who sends the message of this golden body: 0 the host, 1 a worker, 2 a client, 3 a server."""
+    if name in FROM_CLIENT:
+        return 2
+    if name in FROM_SERVER:
+        return 3
+    return 0 if name.startswith("call") or name in FROM_HOST else 1
 
 
 def frame(body: bytes) -> bytes:
@@ -73,7 +79,11 @@ if __name__ == "__main__":
     golden = golden_bodies()
     write(
         HERE / "corpus" / "message",
-        {name: bytes([not is_from_host(name)]) + body for name, body in golden.items()},
+        {name: bytes([sender(name)]) + body for name, body in golden.items()},
     )
     write(HERE / "corpus" / "frame", streams(golden))
     write(HERE / "corpus" / "plain", values())
+    write(
+        HERE / "corpus" / "payload",
+        {name: bytes([at, 0, 0]) + body for at, (name, body) in enumerate(values().items())},
+    )

@@ -78,6 +78,26 @@ MESSAGES = {
         sequence: 4 call: 6 done: 0.5 total: 2.25 has_total: true message: "page \\303\\237" }""",
     "progress_least": "progress { call: 1 }",
     "cancel": "cancel { id: 6 timeout: true }",
+    "client_hello": """client_hello {
+        version: 1 max_frame: 16777216 nonce: "0123456789abcdef0123456789abcdef" key: "ops" }""",
+    "server_hello": r"""server_hello {
+        version: 1 max_frame: 16777216 nonce: "0123456789abcdef0123456789abcdef"
+        proof: "fedcba9876543210fedcba9876543210" }""",
+    "authenticate": 'authenticate { proof: "fedcba9876543210fedcba9876543210" }',
+    "welcome": """welcome {
+        role: "reader" max_in_flight: 64 max_payload: 1048576 functions { name: "extract" }
+        sees_all: true }""",
+    "welcome_least": "welcome { max_in_flight: 1 }",
+    "denied": 'denied { end: 40 text: "no" correlation: "1-2" retry_us: 300 }',
+    "call_end": """call_end {
+        id: 6 end: 2 text: "it crashed" correlation: "1-3" retry_us: 1 limit: 2 used: 3 how: "h"
+        death { signal: 11 exit_code: 1 cause: "signal" python_stack: "s" stderr_tail: "e" pid: 7
+                worker: 8 age: 0.5 tasks_done: 9 }
+        payload: "\\xc0" codec: CODEC_RICH count: 1 }""",
+    "call_end_least": "call_end { id: 1 end: 10 }",
+    "call_options": """call_options {
+        id: 6 run_us: 1 queue_us: 2 priority: -3 memory: 4 cpu_us: 5 output: 6 result_size: 7 }""",
+    "revoke": "revoke { id: 6 kill: true }",
 }
 
 

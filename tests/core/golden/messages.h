@@ -18,6 +18,10 @@ static const struct pp_function_info infos[] = {
     {.name = TEXT("pages"), .kind = PP_FUNCTION_ASYNC_GENERATOR},
     {.name = TEXT("")},
 };
+static const struct pp_function_info allowed[] = {{.name = TEXT("extract")}};
+static const struct pp_message_death death = {
+    .signal = 11, .exit_code = 1, .cause = TEXT("signal"), .python_stack = TEXT("s"),
+    .stderr_tail = TEXT("e"), .pid = 7, .worker = 8, .age = 0.5, .tasks_done = 9};
 static const struct pp_bytes keywords[] = {TEXT("page"), TEXT(""), TEXT("\xe2\x82\xac")};
 static const struct pp_bytes notes[] = {TEXT("first"), TEXT("")};
 static const struct pp_failure_node nodes[] = {
@@ -89,6 +93,28 @@ static const struct pp_message messages[] = {
         .message = TEXT("page \xc3\x9f")}}},
     {PP_MESSAGE_PROGRESS, {.progress = {.call = 1}}},
     {PP_MESSAGE_CANCEL, {.cancel = {.id = 6, .timeout = true}}},
+    {PP_MESSAGE_CLIENT_HELLO, {.client_hello = {
+        .version = 1, .max_frame = 16777216, .nonce = TEXT("0123456789abcdef0123456789abcdef"),
+        .key = TEXT("ops")}}},
+    {PP_MESSAGE_SERVER_HELLO, {.server_hello = {
+        .version = 1, .max_frame = 16777216, .nonce = TEXT("0123456789abcdef0123456789abcdef"),
+        .proof = TEXT("fedcba9876543210fedcba9876543210")}}},
+    {PP_MESSAGE_AUTHENTICATE, {.proof = TEXT("fedcba9876543210fedcba9876543210")}},
+    {PP_MESSAGE_WELCOME, {.welcome = {
+        .role = TEXT("reader"), .max_in_flight = 64, .max_payload = 1048576,
+        .functions = allowed, .n_functions = 1, .sees_all = true}}},
+    {PP_MESSAGE_WELCOME, {.welcome = {.max_in_flight = 1}}},
+    {PP_MESSAGE_DENIED, {.denied = {
+        .end = 40, .text = TEXT("no"), .correlation = TEXT("1-2"), .retry_us = 300}}},
+    {PP_MESSAGE_CALL_END, {.call_end = {
+        .id = 6, .end = 2, .text = TEXT("it crashed"), .correlation = TEXT("1-3"), .retry_us = 1,
+        .limit = 2, .used = 3, .how = TEXT("h"), .death = &death, .payload = TEXT("\xc0"),
+        .codec = PP_CODEC_RICH, .count = 1}}},
+    {PP_MESSAGE_CALL_END, {.call_end = {.id = 1, .end = 10}}},
+    {PP_MESSAGE_CALL_OPTIONS, {.call_options = {
+        .id = 6, .run_us = 1, .queue_us = 2, .priority = -3, .memory = 4, .cpu_us = 5, .output = 6,
+        .result_size = 7}}},
+    {PP_MESSAGE_REVOKE, {.revoke = {.id = 6, .kill = true}}},
 };
 /* clang-format on */
 
