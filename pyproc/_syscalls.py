@@ -43,6 +43,7 @@ EPERM = refuse(errno.EPERM)
 EACCES = refuse(errno.EACCES)
 ENOSYS = refuse(errno.ENOSYS)
 ENOENT = refuse(errno.ENOENT)
+ENOTSUP = refuse(errno.ENOTSUP)
 
 
 def word(index: int, value: int) -> Condition:
@@ -85,7 +86,7 @@ DENIED = words("""
     setuid setgid setreuid setregid setresuid setresgid setgroups setfsuid setfsgid capset
     move_pages migrate_pages uselib ustat sysfs _sysctl remap_file_pages
     settimeofday clock_settime clock_adjtime adjtimex sched_setaffinity
-    mlockall chown fchown lchown fchownat
+    mlockall chown fchown lchown fchownat inotify_add_watch
 """)
 
 #: Of sockets with a name; pairs stay.
@@ -94,6 +95,12 @@ NETWORK = words("bind listen connect accept accept4")
 #: May reach outsiders where nothing else keeps signals in.
 SIGNALS = words("""
     kill tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_send_signal
+""")
+
+#: Of files, by name, and to be changed.
+ATTRIBUTES = words("""
+    getxattr lgetxattr listxattr llistxattr setxattr lsetxattr fsetxattr removexattr lremovexattr
+    fremovexattr
 """)
 
 #: Number of the call's argument that is a file mode.
@@ -105,8 +112,11 @@ THREAD_FLAGS = 0x3D0F00
 #: Of a fork, as libc and vfork make it: only these; the low byte is a signal.
 _PR_SET_DUMPABLE, _PR_SET_SECUREBITS, _PR_CAPBSET_DROP, _PR_SET_PTRACER = 4, 28, 24, 0x59616D61
 _PR_SET_MM, _PR_CAP_AMBIENT = 35, 47
-_IOCTLS = (0x5412, 0x541C, 0x540E, 0x5423, 0x4B61, 0x560A)  # TIOCSTI LINUX SCTTY SETD, ...
-_FCNTLS = (8, 10, 15, 1031)  # F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETPIPE_SZ
+# TIOCSTI LINUX SCTTY SETD, ...; and who is told of a socket's input: FIOSETOWN, SIOCSPGRP
+_IOCTLS = (0x5412, 0x541C, 0x540E, 0x5423, 0x4B61, 0x560A, 0x8901, 0x8902)
+# F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETPIPE_SZ; and F_SETLEASE, which stops a file's other writers
+_FCNTLS = (8, 10, 15, 1031, 1024)
+_DATAGRAMS = (2, 3)  # SOCK_DGRAM, and SOCK_RAW, which is the same in a pair
 
 
 def _arguments() -> list[Rule]:
@@ -123,6 +133,11 @@ def _arguments() -> list[Rule]:
     # Another process's limits. prlimit of oneself names 0.
     rules.append(("prlimit64", EPERM, ((0, MASKED, 0x80000000, 0x80000000),)))
     rules.append(("prlimit64", EPERM, ((0, GT, 0, 0),)))
+    # What others get of the processor and the disk: only oneself may be named.
+    rules += [("setpriority", EPERM, ((index, NE, 0, 0),)) for index in (0, 1)]
+    rules += [("ioprio_set", EPERM, ((index, NE, own, 0),)) for index, own in ((0, 1), (1, 0))]
+    # Landlock knows nothing of attributes: as if the file system had none.
+    rules += [(name, ENOTSUP, ()) for name in ATTRIBUTES]
     for call, index in MODES.items():  # nobody becomes another by a file made here
         rules += [(call, EPERM, (bit,)) for bit in bits(index, 0o6000)]
     return rules
@@ -142,6 +157,9 @@ def deny_rules(families: frozenset[str], scoped: bool, extra: tuple[str, ...] = 
     rules += _arguments()
     if not families:
         rules += [(name, EACCES, ()) for name in ("socket", *NETWORK)]
+        rules.append(("socketpair", EACCES, ((0, NE, 1, 0),)))
+        # A datagram goes to any name in the file system, also from a pair.
+        rules += [("socketpair", EACCES, ((1, MASKED, n, 0xF),)) for n in _DATAGRAMS]
     else:
         numbers = {FAMILY[family] for family in families}
         closed = [n for n in range(_FAMILIES) if n not in numbers]
@@ -174,7 +192,7 @@ _STRICT = words("""
     fallocate fsync fdatasync sync_file_range mkdir mkdirat unlink unlinkat rename renameat
     renameat2 rmdir umask fadvise64 statfs fstatfs timerfd_create timerfd_settime timerfd_gettime
     copy_file_range sendfile getxattr lgetxattr fgetxattr listxattr flistxattr llistxattr signalfd4
-    flock get_robust_list link linkat symlink symlinkat utimensat utimes futimesat utime truncate
+    flock get_robust_list link linkat symlink symlinkat truncate
     close_range wait4 waitid
 """)
 
