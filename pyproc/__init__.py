@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from pyproc.bars import Progress as Progress
     from pyproc.beneath import open_beneath as open_beneath
     from pyproc.beneath import safe_path as safe_path
+    from pyproc.buffers import empty as empty
+    from pyproc.buffers import share as share
     from pyproc.client import Client as Client
     from pyproc.client import connect as connect
     from pyproc.config import Limits as Limits
@@ -74,6 +76,8 @@ _HOMES = {
     "safe_path": "beneath",
     "Client": "client",
     "connect": "client",
+    "empty": "buffers",
+    "share": "buffers",
     "Limits": "config",
     "Recycle": "config",
     "Timeouts": "config",

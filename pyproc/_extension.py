@@ -22,24 +22,13 @@ SURROGATES, BYTEARRAY, ARRAY, NUMPY_SCALAR = range(24, 28)
 #: A descriptor that came with the call: its number among them, the mode, what identifies it. Only a
 #: worker restores it (pyproc/worker/attached.py).
 FILE = 28
+#: Bytes in memory that is shared (pyproc/_large.py); small ones of kinds that may be there.
+LARGE, MEMORYVIEW, ARROW = 29, 30, 31
 
 #: Bytes of one big int, characters of one Decimal, of one date.
 BIG_INT_MAX = 1024 * 1024
 DECIMAL_MAX = 64 * 1024
 TEXT_MAX = 128
-#: numpy's own limit.
-DIMENSIONS_MAX = 32
-
-_NUMPY_SIZES = {
-    "b": (1,),
-    "i": (1, 2, 4, 8),
-    "u": (1, 2, 4, 8),
-    "f": (2, 4, 8),
-    "c": (8, 16),
-    "m": (8,),
-    "M": (8,),
-}
-
 
 FILES_GO = (
     "an open file goes as an argument of call, submit and acall, not as an item of a map, in a "
@@ -61,7 +50,9 @@ def pack_hook(value: Any) -> tuple[int | None, Any]:
     if packer is not None and _is_genuine(kind):
         return packer(value)
     if "numpy" in sys.modules:
-        packed = _pack_numpy(value)
+        from pyproc import _arrays
+
+        packed = _arrays.pack(value)
         if packed is not None:
             return packed
     if kind.__module__ in ("_io", "pyproc.files"):
@@ -117,7 +108,8 @@ _PACKERS: dict[str, Callable[[Any], tuple[int | None, Any]]] = {
     "builtins.int": _pack_int,
     "builtins.str": lambda value: (SURROGATES, value.encode("utf-8", "surrogatepass")),
     "builtins.bytearray": lambda value: (BYTEARRAY, bytes(value)),
-    "builtins.memoryview": lambda value: (None, value.tobytes()),
+    "builtins.memoryview": lambda value: (MEMORYVIEW, value.tobytes()),
+    "pyarrow.lib.Buffer": lambda value: (ARROW, value.to_pybytes()),
     "builtins.complex": _pack_complex,
     "decimal.Decimal": _pack_decimal,
     "uuid.UUID": lambda value: (UUID, value.bytes),
@@ -184,87 +176,6 @@ def _advice(kind: type) -> str:
         f"a value of type {name} cannot be carried; use plain data, a dataclass, "
         f"a msgspec.Struct or a numpy array"
     )
-
-
-# ---- numpy ----
-
-
-def _pack_numpy(value: Any) -> tuple[int, bytes] | None:
-    numpy = sys.modules["numpy"]
-    generic = getattr(numpy, "generic", ())  # numpy may be half imported just now
-    if generic and isinstance(value, generic):
-        return NUMPY_SCALAR, _array_bytes(value.dtype, (), value)
-    if generic and isinstance(value, numpy.ndarray):
-        if type(value) not in (numpy.ndarray, numpy.memmap):
-            name = f"{type(value).__module__}.{type(value).__qualname__}"
-            raise Unfit(f"a {name} would lose what it adds to a numpy array; use numpy.asarray()")
-        return ARRAY, _array_bytes(value.dtype, value.shape, value)
-    return None
-
-
-def _array_bytes(dtype: Any, shape: tuple[int, ...], value: Any) -> bytes:
-    name = dtype.str
-    if not _is_array_type(name, dtype.itemsize):
-        raise Unfit(
-            f"a numpy value of dtype {dtype} cannot be carried; "
-            f"numbers, bool, datetime64, timedelta64 and fixed-size text can"
-        )
-    head = bytes([len(name)]) + name.encode("ascii") + bytes([len(shape)])
-    sizes = b"".join(size.to_bytes(8, "big") for size in shape)
-    return b"".join((head, sizes, value.tobytes()))
-
-
-def _is_array_type(name: str, itemsize: int) -> bool:
-    """Whether a dtype's text is on the list: no objects, no pointers, no structure."""
-    if len(name) < 3 or len(name) > TEXT_MAX or name[0] not in "<>|" or not name.isascii():
-        return False
-    number, bracket, unit = name[2:].partition("[")
-    if not number.isdecimal() or len(number) > 9 or itemsize <= 0:
-        return False
-    if bracket and (name[1] not in "mM" or not unit.endswith("]") or not unit[:-1].isalnum()):
-        return False
-    if name[1] in "SU":
-        return itemsize == int(number) * (4 if name[1] == "U" else 1)
-    return int(number) in _NUMPY_SIZES.get(name[1], ()) and itemsize == int(number)
-
-
-def _restore_numpy(data: bytes) -> Any:
-    import numpy
-
-    name_end = 1 + data[0]
-    name = data[1:name_end].decode("ascii")
-    shape_end = name_end + 1 + 8 * data[name_end]
-    sizes = data[name_end + 1 : shape_end]
-    if data[name_end] > DIMENSIONS_MAX or len(sizes) != 8 * data[name_end]:
-        raise ValueError("an array's shape is cut short")
-    shape = tuple(int.from_bytes(sizes[at : at + 8], "big") for at in range(0, len(sizes), 8))
-    if not _is_array_type(name, numpy.dtype(name).itemsize if _may_ask(name) else 0):
-        raise ValueError("an array's dtype is not one that may come")
-    dtype = numpy.dtype(name)
-    count = 1
-    for size in shape:
-        count *= size
-    if count * dtype.itemsize != len(data) - shape_end or max(shape, default=0) >= 2**62:
-        raise ValueError("an array's shape and size do not agree")
-    array = numpy.frombuffer(data, dtype, count, shape_end) if count else numpy.empty(0, dtype)
-    array = array.reshape(shape).copy()
-    _check_array(numpy, array)
-    return array
-
-
-def _may_ask(name: str) -> bool:
-    """Whether numpy may see this text at all: letters and digits of the list's kinds."""
-    return name[1:2] in tuple("biufcmMSU") and name[2:].split("[", maxsplit=1)[0].isdecimal()
-
-
-def _check_array(numpy: Any, array: Any) -> None:
-    """Bytes that no program of numpy's makes, and that its own code does not expect."""
-    if array.dtype.kind == "b" and bool((array.view(numpy.uint8) > 1).any()):
-        raise ValueError("a truth value is neither 0 nor 1")
-    if array.dtype.kind == "U" and array.size:
-        points = numpy.frombuffer(array.tobytes(), array.dtype.byteorder + "u4")
-        if bool((points > 0x10FFFF).any()):
-            raise ValueError("a character is out of range")
 
 
 # ---- restoring ----
@@ -348,8 +259,20 @@ def _restore_datetime(data: bytes) -> Any:
     return _restore_time(data, datetime.datetime)
 
 
+def _restore_array(data: bytes) -> Any:
+    from pyproc import _arrays
+
+    return _arrays.restore(data)
+
+
+def _restore_arrow(data: bytes) -> Any:
+    import pyarrow  # type: ignore[import-untyped]
+
+    return pyarrow.py_buffer(data)
+
+
 def _restore_scalar(data: bytes) -> Any:
-    array = _restore_numpy(data)
+    array = _restore_array(data)
     if array.shape != ():
         raise ValueError("a numpy scalar has a shape")
     return array[()]
@@ -366,8 +289,10 @@ _RESTORERS: dict[int, Callable[[bytes], Any]] = {
     COMPLEX: _restore_complex,
     SURROGATES: lambda data: data.decode("utf-8", "surrogatepass"),
     BYTEARRAY: bytearray,
-    ARRAY: _restore_numpy,
+    ARRAY: _restore_array,
     NUMPY_SCALAR: _restore_scalar,
+    MEMORYVIEW: memoryview,
+    ARROW: _restore_arrow,
 }
 
 

@@ -12,6 +12,7 @@ from pyproc import config
 from pyproc.config import Limits, Recycle, Timeouts
 from pyproc.target import import_path
 
+MAX_RESULT = 256 * 2**20  # without Limits(result_size=)
 MAX_FRAME = 16 * 2**20  # bytes; design: below 0x50590000
 
 
@@ -201,13 +202,27 @@ def streaming(item_timeout: float | None, buffersize: int | None) -> dict[str, A
 
 
 def max_result(limits: Limits) -> int:
-    """Bytes that one result may have."""
+    """Bytes that one result may have, memory included; what is no buffer is a frame at most."""
     if limits.result_size is None:
-        return MAX_FRAME
+        return MAX_RESULT
     size = config.parse_size(limits.result_size, "Limits.result_size")
-    if not 1 <= size <= MAX_FRAME:
-        raise ValueError(f"Limits(result_size): from 1 byte to {MAX_FRAME} bytes are possible")
+    if not 1 <= size <= 2**46:
+        raise ValueError(f"Limits(result_size): from 1 byte to {2**46} bytes are possible")
     return size
+
+
+def buffers(threshold: int | str | None, stock: int | str) -> tuple[int | None, int]:
+    """From which size on buffers go in memory, and how much of that is kept."""
+    kept = config.parse_size(stock, "buffer_stock")
+    if threshold is None:
+        return None, kept
+    size = config.parse_size(threshold, "buffer_threshold")
+    if size < 4096:
+        raise ValueError(
+            f"buffer_threshold={threshold!r}: 4096 bytes or more are needed (less is "
+            f"faster through the socket), or None for never"
+        )
+    return size, kept
 
 
 def refuse_limits(others: Iterable[str]) -> None:

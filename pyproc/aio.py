@@ -27,6 +27,7 @@ from pyproc.resilience import is_failure
 
 if TYPE_CHECKING:
     from pyproc.calls import Calls
+    from pyproc.codec import Payload
     from pyproc.streams import Inbox
 
 
@@ -38,9 +39,9 @@ class _Waiter:
 
     __slots__ = ("core", "ended", "id", "on_progress")
 
-    def __init__(self, core: _core.Pool, ended: asyncio.Future[tuple[int, bytes]]) -> None:
+    def __init__(self, core: _core.Pool, ended: asyncio.Future[tuple[int, Payload]]) -> None:
         self.core: _core.Pool | None = core  # None: nobody waits
-        self.ended: asyncio.Future[tuple[int, bytes]] | None = ended
+        self.ended: asyncio.Future[tuple[int, Payload]] | None = ended
         self.id = 0
         self.on_progress: Callable[[Progress], object] | None = None
 
@@ -53,7 +54,9 @@ class _Waiter:
         except Exception:  # it is no business of the other calls of the loop
             logging.getLogger("pyproc").exception("on_progress failed")
 
-    def __call__(self, exception: BaseException | None, codec: int, payload: bytes, _: int) -> None:
+    def __call__(
+        self, exception: BaseException | None, codec: int, payload: Payload, _: int
+    ) -> None:
         ended, self.core, self.ended = self.ended, None, None
         if ended is None or ended.done():
             return  # cancelled meanwhile
@@ -130,7 +133,7 @@ def sweep() -> None:
 
 async def call(calls: Calls, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """`Calls.acall`."""
-    encoded, files = encode_call(args, kwargs)
+    encoded, files = encode_call(args, kwargs, calls._parcel())
     with files:
         return await _call(calls, function, encoded, files)
 
@@ -165,7 +168,7 @@ async def _call_once(
 ) -> Any:
     loop = asyncio.get_running_loop()
     payload, codec, keywords = encoded
-    ended: asyncio.Future[tuple[int, bytes]] = loop.create_future()
+    ended: asyncio.Future[tuple[int, Payload]] = loop.create_future()
     waiter = _Waiter(calls._core, ended)
     entry = queue_of(loop)
     delay = 0.001

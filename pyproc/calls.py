@@ -11,9 +11,10 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyproc import _core, aio, context, mapping
+from pyproc.buffers import Parcel
 from pyproc.codec import convert, decode_value, encode_arguments
 from pyproc.errors import Error
-from pyproc.files import NO_FILES, Attachments, encode_call
+from pyproc.files import NO_FILES, encode_call
 from pyproc.future import Future
 from pyproc.identity import identity
 from pyproc.resilience import Guard, Retry, is_failure
@@ -21,6 +22,7 @@ from pyproc.streams import AsyncStream, Stream
 
 if TYPE_CHECKING:
     from pyproc.bars import Progress
+    from pyproc.files import Attachments
     from pyproc.pool import Pool
 
 
@@ -100,7 +102,7 @@ class Calls:
         rare = self._rare_now() if self._carries else self._rare
         value = self._core.call_values(function, args, kwargs, self._run, self._queue, rare)
         if value is NotImplemented:  # the arguments are not plain
-            with Attachments() as files:
+            with self._parcel() as files:
                 encoded = encode_arguments(args, kwargs, files)
                 rare = files.lend(rare)
                 value = self._core.call(function, *encoded, self._run, self._queue, rare)
@@ -138,7 +140,7 @@ class Calls:
     def _queued(
         self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any], patient: bool
     ) -> Future:
-        encoded, files = encode_call(args, kwargs)
+        encoded, files = encode_call(args, kwargs, self._parcel())
         future = Future(self._pinned(), function, encoded, files)
         if self._retries:
             self._guard.earn(self._retry)
@@ -150,6 +152,11 @@ class Calls:
                 return future
         future.start(future._calls._submit(future, function, patient))
         return future
+
+    def _parcel(self, files: bool = True) -> Parcel:
+        """For what one call carries beside its payload."""
+        large: int | None = getattr(self._pool, "_large", None)  # a client has no memory to share
+        return Parcel(self._core, large, digests=self._guard.refuses, files=files)
 
     def _submit(self, future: Future, function: str, patient: bool = False) -> int:
         payload, codec, keywords = future.encoded
@@ -180,14 +187,19 @@ class Calls:
         settle: Callable[..., None],
         queue: _core.Queue | None = None,
         keywords: tuple[str, ...] = (),
+        files: Attachments = NO_FILES,
     ) -> int:
         """Queues a call whose end is given to `settle(exception, codec, payload, count)`."""
         if queue is None:
             queue = self._pool._delivery.started()
-        return self._core.submit(
-            function, payload, codec, keywords, self._run, self._queue, self._rare,
-            queue, settle, items, True,
-        )  # fmt: skip
+        given, rare = files.give(self._rare, False)
+        with given:
+            number = self._core.submit(
+                function, payload, codec, keywords, self._run, self._queue, rare,
+                queue, settle, items, True,
+            )  # fmt: skip
+            given.taken()
+        return number
 
     async def acall(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
         """`call` for asyncio: cancelling the awaiting task stops the work."""

@@ -22,6 +22,7 @@ from pyproc.calls import Calls
 from pyproc.delivery import Delivery
 from pyproc.errors import PoolClosed
 from pyproc.events import Events
+from pyproc.files import NO_FILES, Attachments
 from pyproc.resilience import Guard, Retry
 
 _open_clients: weakref.WeakSet[Client] = weakref.WeakSet()
@@ -42,15 +43,18 @@ class _ServedCalls(Calls):
         settle: Callable[..., None],
         queue: _core.Queue | None = None,
         keywords: tuple[str, ...] = (),
+        files: Attachments = NO_FILES,
     ) -> int:
         """See `Calls.submit_raw`."""
         if items != 1:
-            return super().submit_raw(function, payload, codec, items, settle, queue, keywords)
+            return super().submit_raw(
+                function, payload, codec, items, settle, queue, keywords, files
+            )
 
         def settled(error: BaseException | None, by: int, value: bytes, _count: int) -> None:
             settle(error, by, value, 0 if error is not None else 1)
 
-        return super().submit_raw(function, payload, codec, 0, settled, queue, keywords)
+        return super().submit_raw(function, payload, codec, 0, settled, queue, keywords, files)
 
 
 class Client(_ServedCalls):

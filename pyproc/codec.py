@@ -13,19 +13,33 @@ thread. msgspec and numpy are imported when they are first needed.
 
 from __future__ import annotations
 
-from pyproc._extension import Unfit, pack_hook, restore, restore_hostile
+from pyproc._extension import LARGE, Unfit, pack_hook, restore, restore_hostile
 from pyproc._worker import DEPTH, SCAN_FAILURE, SCAN_RICH, pack_plain, pack_rich, scan, unpack
 from pyproc.errors import CodecError, ValidationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Any
+    from typing import Any, Protocol
 
     from pyproc.errors import Node
-    from pyproc.files import Attachments
+
+    class Carrier(Protocol):
+        """What takes values that travel beside the payload: pyproc.files.Attachments and kin."""
+
+        large: int | None
+        failed: OSError | None
+
+        def pack(self, value: Any, /) -> tuple[int, bytes] | None: ...
+        def finish(self) -> None: ...
+        def close(self) -> None: ...
+
 
 MSGPACK, RICH, PICKLE = 1, 2, 3
+
+if TYPE_CHECKING:
+    #: A result's bytes, perhaps with the memory that large values of it lie in.
+    Payload = bytes | tuple[bytes, Sequence[Any]]
 
 _SCALARS = frozenset({type(None), bool, float, bytes})
 _BINARY = (bytes, bytearray)
@@ -36,20 +50,22 @@ _PATH_MAX = 200
 # ---- values to payloads ----
 
 
-def encode_value(value: object, name: str = "result") -> tuple[bytes, int]:
+def encode_value(
+    value: object, name: str = "result", large: Carrier | None = None
+) -> tuple[bytes, int]:
     """The payload of one value, and its codec. Raises CodecError naming what cannot go."""
-    return _encode(value, [(value, name)])
+    return _encode(value, [(value, name)], large)
 
 
 def encode_arguments(
-    args: tuple[object, ...], kwargs: Mapping[str, object], files: Attachments | None = None
+    args: tuple[object, ...], kwargs: Mapping[str, object], files: Carrier | None = None
 ) -> tuple[bytes, int, tuple[str, ...]]:
     """Payload, codec and the keywords' names; open files go into `files`.
 
     Raises CodecError: "argument 'page'.name", and OSError of files that cannot be opened.
     """
     values = [*args, *kwargs.values()]
-    plain = pack_plain(values)
+    plain = pack_plain(values, None if files is None else files.large)
     if plain is not None:
         return plain, MSGPACK, tuple(kwargs)
     names = [f"argument {at}" for at in range(len(args))]
@@ -63,24 +79,28 @@ def encode_context(values: Mapping[str, object]) -> bytes:
     return _encode(values, names)[0]
 
 
-def encode_items(items: Sequence[object], first: int = 0) -> tuple[bytes, int]:
+def encode_items(
+    items: Sequence[object], first: int = 0, large: Carrier | None = None
+) -> tuple[bytes, int]:
     """The payload of a chunk's arguments, numbered from `first`. CodecError: "item 3.name"."""
     values = list(items)
-    plain = pack_plain(values)
+    plain = pack_plain(values, None if large is None else large.large)
     if plain is not None:
         return plain, MSGPACK
-    return _encode(values, [(value, f"item {at}") for at, value in enumerate(values, first)])
+    named: list[tuple[object, str]] = [(v, f"item {at}") for at, v in enumerate(values, first)]
+    return _encode(values, named, large)
 
 
 def _encode(
-    value: object, named: list[tuple[object, str]], files: Attachments | None = None
+    value: object, named: list[tuple[object, str]], files: Carrier | None = None
 ) -> tuple[bytes, int]:
-    plain = pack_plain(value)
+    large = None if files is None else files.large
+    plain = pack_plain(value, large)
     if plain is not None:
         return plain, MSGPACK
     hook = pack_hook if files is None else _hook_with(files)
     try:
-        payload, rich = pack_rich(value, hook)
+        payload, rich = pack_rich(value, hook, large)
     except OverflowError as error:
         raise CodecError(str(error)) from None
     except Exception as error:  # a user's property may raise anything
@@ -94,10 +114,20 @@ def _encode(
         if len(path) > _PATH_MAX:
             path = f"{path[: _PATH_MAX // 2]}...{path[-_PATH_MAX // 2 :]}"
         raise CodecError(f"{path}: {why}", path) from None
+    if files is not None:
+        _finish(files)
     return payload, RICH if rich else MSGPACK
 
 
-def _hook_with(files: Attachments) -> Callable[[Any], tuple[int | None, Any]]:
+def _finish(files: Carrier) -> None:
+    try:
+        files.finish()
+    except BaseException:
+        files.close()
+        raise
+
+
+def _hook_with(files: Carrier) -> Callable[[Any], tuple[int | None, Any]]:
     def hook(value: Any) -> tuple[int | None, Any]:
         return files.pack(value) or pack_hook(value)
 
@@ -178,15 +208,15 @@ def _short(key: object) -> str:
 # ---- payloads to values ----
 
 
-def decode_value(payload: bytes, codec: int, type: object = None) -> object:
+def decode_value(payload: Payload, codec: int, type: object = None) -> object:
     """The value in hostile bytes. With a type: checked and converted, or ValidationError."""
     value = _decode_hostile(payload, codec, 1, 0)
     return value if type is None else convert(value, type, "result")
 
 
-def decode_many(payload: bytes, codec: int, count: int) -> list[object]:
+def decode_many(payload: Payload, codec: int, count: int) -> list[object]:
     """`count` values back to back, out of hostile bytes; failed items as ItemFailure."""
-    if count > len(payload) or count > 0xFFFFFFFF:
+    if count > payload_size(payload) or count > 0xFFFFFFFF:
         raise CodecError("a chunk has more values than bytes")
     values = _decode_hostile(payload, codec, count, SCAN_FAILURE)
     assert isinstance(values, list)
@@ -206,7 +236,16 @@ def decode_items(payload: bytes, codec: int, count: int) -> list[Any]:
     return values
 
 
-def _decode_hostile(payload: bytes, codec: int, count: int, flags: int) -> object:
+def payload_size(payload: Payload) -> int:
+    """Its bytes, without those in memory."""
+    return len(payload[0] if isinstance(payload, tuple) else payload)
+
+
+def _decode_hostile(payload: Payload, codec: int, count: int, flags: int) -> object:
+    views: list[memoryview] = []
+    if isinstance(payload, tuple):
+        views = [memoryview(memory).toreadonly() for memory in payload[1]]
+        payload = payload[0]
     if codec not in (MSGPACK, RICH):
         raise CodecError(f"a worker may not answer with codec {codec}")
     if codec == RICH:
@@ -215,11 +254,13 @@ def _decode_hostile(payload: bytes, codec: int, count: int, flags: int) -> objec
         scan(payload, count, flags)
         if flags & SCAN_FAILURE:
             payload = b"\xdd" + count.to_bytes(4, "big") + payload
-        return _decoder()(payload)
+        return (_decoder_with(views) if views else _decoder())(payload)
     except MemoryError:
         raise
     except Exception as error:  # whatever hostile bytes do to a constructor
         raise CodecError(f"a worker's value makes no sense: {error}"[:1000]) from None
+    finally:
+        views.clear()  # the decoder is in a ring with its hook, and must not keep the memory
 
 
 _decode: Callable[[bytes | memoryview], object] | None = None
@@ -233,6 +274,21 @@ def _decoder() -> Callable[[bytes | memoryview], object]:
         decoder = msgspec.msgpack.Decoder(ext_hook=_ext_hook)
         _decode = decoder.decode
     return _decode
+
+
+def _decoder_with(views: list[memoryview]) -> Callable[[bytes | memoryview], object]:
+    """One that finds large values in what their worker was granted, and in nothing else."""
+    import msgspec
+
+    from pyproc import _large
+
+    def hook(code: int, data: memoryview) -> object:
+        if code == LARGE:
+            return _large.restore(bytes(data), views)
+        return restore_hostile(code, data, decode)
+
+    decode: Callable[[bytes | memoryview], object] = msgspec.msgpack.Decoder(ext_hook=hook).decode
+    return decode
 
 
 def _ext_hook(code: int, data: memoryview) -> object:

@@ -100,7 +100,8 @@ class Limits:
     time that one call may use, CPUTimeExceeded. processes: that a worker has started and that still
     run, children's children too, ProcessLimitExceeded; with 0 the kernel refuses any, a
     PermissionError. threads: beyond those that the worker had before its first call, in all its
-    processes, ThreadLimitExceeded. result_size: bytes of one result, ResultTooLarge. output: bytes
+    processes, ThreadLimitExceeded. result_size: bytes of one result (None: 256 MiB, of which 16 MiB
+    are no large buffers), ResultTooLarge. output: bytes
     that one call may write to stdout and stderr together, OutputLimitExceeded.
 
     The others are the kernel's, hard = soft, and refuse inside the function: address_space (bytes;

@@ -16,8 +16,7 @@ import os
 import stat
 
 from pyproc._extension import FILE, Unfit
-from pyproc._worker import pack_plain
-from pyproc.codec import MSGPACK, encode_arguments
+from pyproc.codec import encode_arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,8 +78,10 @@ class Attachments:
 
     # Of the class until there is something: each queued call makes one of these.
     _fds: tuple[int, ...] = ()
-    _files: tuple[File, ...] = ()
+    _files: tuple[File | None, ...] = ()
     _is_again = False
+    #: From which size on buffers go in memory (pyproc/buffers.py); None: they do not.
+    large: int | None = None
     #: Why a file could not be opened; the packer's own error would hide it.
     failed: OSError | None = None
 
@@ -99,7 +100,11 @@ class Attachments:
         """Gives back what is still ours."""
         fds, self._fds, self._files = self._fds, (), ()
         for fd in fds:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
+
+    def finish(self) -> None:
+        """All is packed."""
 
     def pack(self, value: object) -> tuple[int, bytes] | None:
         """The extension of a value that is a file; None for others. Raises Unfit, OSError."""
@@ -156,13 +161,9 @@ NO_FILES = Attachments()
 
 
 def encode_call(
-    args: tuple[object, ...], kwargs: Mapping[str, object]
+    args: tuple[object, ...], kwargs: Mapping[str, object], files: Attachments
 ) -> tuple[tuple[bytes, int, tuple[str, ...]], Attachments]:
-    """`codec.encode_arguments`, and the files among them."""
-    plain = pack_plain([*args, *kwargs.values()])
-    if plain is not None:
-        return (plain, MSGPACK, tuple(kwargs)), NO_FILES
-    files = Attachments()
+    """`codec.encode_arguments`, and what of them goes beside the payload, in `files`."""
     encoded = encode_arguments(args, kwargs, files)
     return encoded, files if files.any else NO_FILES
 
@@ -316,8 +317,10 @@ def _open_again(source: Any, mode: str) -> int:
     return new
 
 
-def _copy(fd: int, file: File, is_again: bool) -> int:
+def _copy(fd: int, file: File | None, is_again: bool) -> int:
     """For one attempt of several: with a position of its own, where the first began."""
+    if file is None:  # memory, which has none
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
     is_path = isinstance(file.source, str | os.PathLike)
     if is_again and is_path and _MODES[file.mode] & os.O_TRUNC:
         os.ftruncate(fd, 0)

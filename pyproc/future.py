@@ -14,6 +14,7 @@ from pyproc.resilience import is_failure
 
 if TYPE_CHECKING:
     from pyproc.calls import Calls
+    from pyproc.codec import Payload
     from pyproc.files import Attachments
 
 
@@ -107,7 +108,7 @@ class Future(concurrent.futures.Future[Any]):
         return True
 
     def settle(
-        self, exception: BaseException | None, codec: int, payload: bytes, _count: int
+        self, exception: BaseException | None, codec: int, payload: Payload, _count: int
     ) -> None:
         """The delivery thread's: takes the end of the call."""
         if self._cancelling and isinstance(exception, TaskKilled):

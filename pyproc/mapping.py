@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, get_type_hints
 
 from pyproc.bars import reporter
-from pyproc.codec import convert, decode_many, encode_items
+from pyproc.codec import convert, decode_many, encode_items, payload_size
 from pyproc.errors import (
     CodecError,
     CPUTimeExceeded,
@@ -35,6 +35,7 @@ from pyproc.identity import identity
 
 if TYPE_CHECKING:
     from pyproc.calls import Calls
+    from pyproc.codec import Payload
 
 CHUNK_SECONDS = 0.010  # an auto chunk should take about this long
 CHUNK_BYTES = 2**20  # and neither its items nor their results be much larger than this
@@ -225,7 +226,7 @@ class Mapping(Iterator[Any]):
                 self._add([item], first + at)
             return
         try:
-            self._send(chunk, items, encode_items(items, first))
+            self._send(chunk, items, first)
         except (CodecError, ResultTooLarge) as error:
             if len(items) > 1:
                 half = len(items) // 2
@@ -272,19 +273,22 @@ class Mapping(Iterator[Any]):
             size = min(size, -(-left // (2 * self._calls._pool._most)))
         return max(1, min(size, CHUNK_MAX))
 
-    def _send(self, chunk: _Chunk, items: list[Any], encoded: tuple[bytes, int]) -> None:
-        payload, codec = encoded
+    def _send(self, chunk: _Chunk, items: list[Any], first: int = 0) -> None:
+        files = self._calls._parcel(files=False)
+        payload, codec = encode_items(items, first, files)
         serial = next(self._serial)
         self._waiting[serial] = (chunk, items)
         chunk.sent = time.perf_counter()
-        chunk.size = len(payload)
+        chunk.size = len(payload) + files.size
         ends = self._ends
         try:
             chunk.id = self._calls.submit_raw(
-                self._function, payload, codec, len(items), lambda *end: ends.put((serial, *end))
-            )
+                self._function, payload, codec, len(items), lambda *end: ends.put((serial, *end)),
+                files=files,
+            )  # fmt: skip
         except BaseException:
             self._waiting.pop(serial, None)
+            files.close()
             raise
 
     def _pause(self, chunk: _Chunk, error: BaseException) -> float | None:
@@ -295,7 +299,7 @@ class Mapping(Iterator[Any]):
 
     def _send_rest(self, chunk: _Chunk, rest: list[Any]) -> None:
         try:
-            self._send(chunk, rest, encode_items(rest))
+            self._send(chunk, rest)
         except CodecError as error:  # somebody has changed an item since
             self._settle(chunk, [_Failed(error)] * len(rest))
 
@@ -312,7 +316,7 @@ class Mapping(Iterator[Any]):
             self._end(*self._ends.get())
 
     def _end(
-        self, serial: int, exception: BaseException | None, codec: int, payload: bytes, count: int
+        self, serial: int, exception: BaseException | None, codec: int, payload: Payload, count: int
     ) -> None:
         entry = self._waiting.pop(serial, None)
         if entry is None:
@@ -329,7 +333,7 @@ class Mapping(Iterator[Any]):
             spent = (time.perf_counter() - chunk.sent) / max(1, len(items))
             before = self._item_seconds
             self._item_seconds = spent if before is None else min(before, (before + spent) / 2)
-            self._item_bytes = max(1.0, max(chunk.size, len(payload)) / len(items))
+            self._item_bytes = max(1.0, max(chunk.size, payload_size(payload)) / len(items))
             self._settle(chunk, values)
             return
         rest = items[len(values) :]

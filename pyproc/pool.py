@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Literal, Never, Self
 
-from pyproc import _core, _options, aio, config, mapping
+from pyproc import _core, _options, aio, buffers, config, mapping
 from pyproc import context as carried
 from pyproc import sandbox as sandboxes
 from pyproc._confine import Confinement
@@ -67,6 +67,9 @@ class Pool(Calls, Lifecycle, Watching):
     audit: where security events are written: a path or an AuditLog.
     control: a socket for `pyproc ps`, `top`, `dump` and so on. bundles: a directory for a file
         about each death, for `pyproc replay`.
+    buffer_threshold: buffers (bytes, numpy arrays, ...) of so many bytes go in shared memory
+        instead of through a socket; None: never. buffer_stock: bytes of such memory that are kept
+        to be used again.
     output: "forward" shows what workers print in the host's sys.stdout and sys.stderr, "capture"
         keeps it for `captured()`, "drop". Log records reach the host's loggers with each.
 
@@ -106,9 +109,12 @@ class Pool(Calls, Lifecycle, Watching):
         audit: str | os.PathLike[str] | AuditOptions | None = None,
         control: str | os.PathLike[str] | None = None,
         bundles: str | os.PathLike[str] | BundleOptions | None = None,
+        buffer_threshold: int | str | None = "256KiB",
+        buffer_stock: int | str = "256MiB",
     ) -> None:
         self._closed = True  # until it is open
         self._carried = carried.find(context)
+        self._large, stock = _options.buffers(buffer_threshold, buffer_stock)
         least, most = _options.worker_counts(workers, min_workers, max_workers)
         self._events = Events(on_event)
         self._guard = Guard(retry or Retry(), breaker, quarantine_after, self._events)
@@ -130,7 +136,10 @@ class Pool(Calls, Lifecycle, Watching):
             "max_workers": most,
             "priority_step": _options.priority_step(priority_step),
             "max_frame": _options.MAX_FRAME,
-            "max_result": _options.max_result(limits or Limits()),
+            "max_result": min(_options.max_result(limits or Limits()), _options.MAX_FRAME),
+            "max_memory": _options.max_result(limits or Limits()),
+            "buffer_threshold": self._large or 0,
+            "memory_stock": stock,
             "package": os.path.dirname(os.path.abspath(__file__)),
             "env": _options.environment(env, (limits or Limits()).cpu_count),
             "env_pass": list(config.ENVIRONMENT_ALLOWED),
@@ -316,6 +325,10 @@ def _close_all() -> None:
         pool.close(0)
 
 
+def _before_fork() -> None:
+    buffers.before_fork(list(_open_pools))
+
+
 def _after_fork() -> None:
     for pool in list(_open_pools):
         pool._core.after_fork()
@@ -323,4 +336,4 @@ def _after_fork() -> None:
 
 
 atexit.register(_close_all)
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

@@ -103,7 +103,7 @@ class _Reading:
         self._inbox.on_progress = calls.on_progress
         self._calls = calls
         self._function = function
-        self._encoded, self._files = encode_call(args, kwargs)
+        self._encoded, self._files = encode_call(args, kwargs, calls._parcel())
         self._type = _item_type(calls._result_type(function), calls._type is not None)
         self._ahead = calls._streaming.get("stream_items", AHEAD_ITEMS)
         self._ready: deque[Any] = deque()

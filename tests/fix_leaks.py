@@ -55,7 +55,8 @@ def _descriptors() -> dict[int, str]:
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
         except FileNotFoundError:
             continue  # the one that listed the folder
-    return found
+    # An open pool keeps some memory of large values to use it again, within Pool(buffer_stock=).
+    return {number: what for number, what in found.items() if "pyproc-memory" not in what}
 
 
 def _threads() -> dict[int, str]:

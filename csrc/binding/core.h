@@ -17,8 +17,10 @@ struct core_state {
     PyTypeObject *queue_type;
     PyTypeObject *client_type;
     PyTypeObject *server_type;
-    PyObject *from_failure; /* pyproc.errors.from_failure, looked up at first use */
-    PyObject *from_end;     /* pyproc.errors.from_end, likewise */
+    PyTypeObject *memory_type;
+    struct pp_memory_object *memories; /* those that are mapped; lent */
+    PyObject *from_failure;            /* pyproc.errors.from_failure, looked up at first use */
+    PyObject *from_end;                /* pyproc.errors.from_end, likewise */
     struct pp_plain_keys keys;
 };
 
@@ -26,6 +28,7 @@ extern PyType_Spec pp_pool_spec;
 extern PyType_Spec pp_queue_spec;
 extern PyType_Spec pp_client_spec;
 extern PyType_Spec pp_server_spec;
+extern PyType_Spec pp_memory_spec;
 
 /* raise.c: the one place that turns an end into an exception. */
 
@@ -73,6 +76,7 @@ struct pp_caller {
 struct pp_caller_object {
     PyObject_HEAD void *handle;
     const struct pp_caller *caller;
+    size_t large; /* from which size on bytes go in memory; 0: never */
 };
 static inline struct pp_caller_object *pp_caller_of(PyObject *self)
 {
@@ -84,6 +88,8 @@ struct pyproc_pool *pp_pool_of(PyObject *self);
 PyObject *pp_pool_submit(PyObject *self, PyTypeObject *type, PyObject *const *args,
                          Py_ssize_t n_args, PyObject *names);
 void pp_pool_add_function(void *token, struct pyproc_bytes name, struct pyproc_bytes signature);
+/* From which size on bytes go in memory; SIZE_MAX: never. */
+size_t pp_pool_large(PyObject *self);
 
 /* pool_call.c */
 
@@ -116,6 +122,13 @@ struct pp_policy_memory {
 int pp_policy_convert(PyObject *dict, struct pp_policy_memory *memory);
 void pp_policy_release(struct pp_policy_memory *memory);
 void pp_policy_free_array(PyObject *capsule);
+
+/* memory_type.c */
+PyObject *pp_pool_memory(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                         Py_ssize_t n_args, PyObject *names);
+/* A value's payload: bytes, or (bytes, tuple of Memory) when some of it is in memory. */
+PyObject *pp_memory_payload(struct core_state *state, const struct pyproc_reply *reply);
+PyObject *pp_memory_py_find(PyObject *module, PyObject *object);
 
 /* filter.c */
 PyObject *pp_filter_py_compile(PyObject *module, PyObject *args);

@@ -1,4 +1,4 @@
-/* core_module.c - pyproc._core, the host's side: two types and the plain codec. */
+/* core_module.c - pyproc._core, the host's side: three types and the plain codec. */
 #include "binding/core.h"
 
 static int core_exec(PyObject *module)
@@ -21,6 +21,10 @@ static int core_exec(PyObject *module)
         (PyTypeObject *)(void *)PyType_FromModuleAndSpec(module, &pp_server_spec, NULL);
     if (!state->server_type || PyModule_AddType(module, state->server_type) < 0)
         return -1;
+    state->memory_type =
+        (PyTypeObject *)(void *)PyType_FromModuleAndSpec(module, &pp_memory_spec, NULL);
+    if (!state->memory_type || PyModule_AddType(module, state->memory_type) < 0)
+        return -1;
     return 0;
 }
 
@@ -32,6 +36,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->queue_type);
     Py_VISIT(state->client_type);
     Py_VISIT(state->server_type);
+    Py_VISIT(state->memory_type);
     Py_VISIT(state->from_failure);
     Py_VISIT(state->from_end);
     return 0;
@@ -45,6 +50,7 @@ static int core_clear(PyObject *module)
     Py_CLEAR(state->queue_type);
     Py_CLEAR(state->client_type);
     Py_CLEAR(state->server_type);
+    Py_CLEAR(state->memory_type);
     Py_CLEAR(state->from_failure);
     Py_CLEAR(state->from_end);
     pp_plain_keys_clear(&state->keys);
@@ -60,13 +66,16 @@ static void core_free(void *module)
 
 static PyMethodDef core_methods[] = {
     {"pack_plain", FAST(pp_plain_py_pack), METH_FASTCALL,
-     PyDoc_STR("pack_plain(value, /) -> bytes, or None when something inside is not plain")},
+     PyDoc_STR(
+         "pack_plain(value, large=None, /) -> bytes, or None when something inside is not plain")},
     {"pack_rich", FAST(pp_plain_py_pack_rich), METH_FASTCALL,
-     PyDoc_STR("pack_rich(value, hook, /) -> (bytes, rich)")},
+     PyDoc_STR("pack_rich(value, hook, large=None, /) -> (bytes, rich)")},
     {"unpack", FAST(pp_plain_py_unpack), METH_FASTCALL,
      PyDoc_STR("unpack(payload, hook=None, /) -> object")},
     {"scan", FAST(pp_plain_py_scan), METH_FASTCALL,
      PyDoc_STR("scan(payload, count, flags, /) -> None, or ValueError")},
+    {"find_memory", pp_memory_py_find, METH_O,
+     PyDoc_STR("find_memory(buffer, /) -> (Memory, offset) where its bytes are, or None")},
     {"compile_filter", pp_filter_py_compile, METH_VARARGS,
      PyDoc_STR("compile_filter(standard, foreign, newest, architectures, rules, /) -> bytes")},
     {"knows_call", pp_filter_py_knows, METH_O,

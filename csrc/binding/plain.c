@@ -33,18 +33,33 @@ static PyObject *as_bytes(const struct pp_buffer *buffer)
                                      (Py_ssize_t)pp_buffer_size(buffer));
 }
 
+/* From which size on bytes are for the hook: None stands for never. 0: a bad number. */
+static size_t read_large(PyObject *const *args, Py_ssize_t n_args, Py_ssize_t at)
+{
+    size_t large;
+
+    if (at >= n_args || args[at] == Py_None)
+        return SIZE_MAX;
+    large = PyLong_AsSize_t(args[at]);
+    if (PyErr_Occurred())
+        return 0;
+    if (large == 0)
+        PyErr_SetString(PyExc_ValueError, "large: 1 byte or more is needed");
+    return large;
+}
+
 PyObject *pp_plain_py_pack(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
 {
     struct pp_buffer buffer;
     PyObject *answer;
-    size_t size = 0;
+    size_t size = 0, large;
     int r;
 
     (void)module;
-    if (!count_is(n_args, 1, 1))
+    if (!count_is(n_args, 1, 2) || (large = read_large(args, n_args, 1)) == 0)
         return NULL;
     pp_buffer_init(&buffer, PACKED_MAX);
-    r = pp_plain_pack(args[0], &buffer, &size);
+    r = pp_plain_pack(args[0], large, &buffer, &size);
     if (r == PP_PLAIN_NOT)
         answer = Py_NewRef(Py_None);
     else
@@ -57,15 +72,15 @@ PyObject *pp_plain_py_pack_rich(PyObject *module, PyObject *const *args, Py_ssiz
 {
     struct pp_buffer buffer;
     PyObject *bytes, *answer = NULL;
-    size_t size = 0;
+    size_t size = 0, large;
     bool rich;
     int r;
 
     (void)module;
-    if (!count_is(n_args, 2, 2))
+    if (!count_is(n_args, 2, 3) || (large = read_large(args, n_args, 2)) == 0)
         return NULL;
     pp_buffer_init(&buffer, PACKED_MAX);
-    r = pp_plain_pack_rich(args[0], args[1], &buffer, &size, &rich);
+    r = pp_plain_pack_rich(args[0], args[1], large, &buffer, &size, &rich);
     bytes = r == 0 ? as_bytes(&buffer) : raise_pack(r, size);
     pp_buffer_deinit(&buffer);
     if (bytes) {

@@ -28,15 +28,16 @@ enum { PP_PLAIN_DEPTH = 500 };
 /* Extension types that hold values; the others are scalars, known to codec.py only. */
 enum pp_ext { PP_EXT_TUPLE = 1, PP_EXT_SET, PP_EXT_FROZENSET, PP_EXT_FAILURE };
 
-/* Appends `value`. 0, an outcome above, or -ENOMEM; never leaves a Python exception. `sizep`
+/* Appends `value`; bytes of `large` and more are not plain. 0, an outcome above, or -ENOMEM; never
+ * leaves a Python exception. `sizep`
  * (may be NULL) gets the packed size with 0 and with TOO_LARGE. */
-int pp_plain_pack(PyObject *value, struct pp_buffer *out, size_t *sizep);
+int pp_plain_pack(PyObject *value, size_t large, struct pp_buffer *out, size_t *sizep);
 
 /* The same with extension types; `*richp` becomes true if one was needed.
- * `hook(value)` answers for what is unknown here: (code, bytes), or (None, a value to
- * pack in its place). 0, TOO_LARGE, or -EINVAL with a Python exception set. */
-int pp_plain_pack_rich(PyObject *value, PyObject *hook, struct pp_buffer *out, size_t *sizep,
-                       bool *richp);
+ * `hook(value)` answers for what is unknown here, and for bytes of `large` and more: (code, bytes),
+ * or (None, a value to pack in its place). 0, TOO_LARGE, or -EINVAL with a Python exception set. */
+int pp_plain_pack_rich(PyObject *value, PyObject *hook, size_t large, struct pp_buffer *out,
+                       size_t *sizep, bool *richp);
 
 /* Appends the header of an array of `items` values (at most UINT32_MAX). 0, -EMSGSIZE, -ENOMEM. */
 int pp_plain_pack_array(size_t items, struct pp_buffer *out);
@@ -72,8 +73,8 @@ enum {
 const char *pp_plain_scan(const uint8_t *bytes, size_t n, size_t count, unsigned flags);
 
 /* The same for Python, ready for a module's table: METH_FASTCALL.
- * pack_plain(value, /) -> bytes | None
- * pack_rich(value, hook, /) -> (bytes, rich)
+ * pack_plain(value, large=None, /) -> bytes | None
+ * pack_rich(value, hook, large=None, /) -> (bytes, rich)
  * unpack(payload, hook=None, /) -> object
  * scan(payload, count, flags, /) -> None, or ValueError */
 PyObject *pp_plain_py_pack(PyObject *module, PyObject *const *args, Py_ssize_t n_args);

@@ -13,6 +13,7 @@
 struct packer {
     struct pp_buffer *out;
     PyObject *hook; /* lent; NULL: plain only */
+    size_t large;   /* bytes of that size are for the hook; never 0 */
     size_t total;   /* bytes so far, stored or not */
     int depth;
     bool over; /* the limit is passed: only counting */
@@ -22,6 +23,7 @@ struct packer {
 enum { INT32_BYTES = 5, INT64_BYTES = 9, EXT32_BYTES = 6 };
 
 static int pack_value(struct packer *p, PyObject *value);
+static int pack_bytes(struct packer *p, PyObject *value);
 
 static int put(struct packer *p, const void *bytes, size_t n)
 {
@@ -166,7 +168,9 @@ static int pack_hooked(struct packer *p, PyObject *value)
     }
     code = PyTuple_GetItem(answer, 0);
     data = PyTuple_GetItem(answer, 1);
-    if (code == Py_None) {
+    if (code == Py_None && PyBytes_CheckExact(data)) {
+        r = pack_bytes(p, data);
+    } else if (code == Py_None) {
         r = pack_value(p, data);
     } else if (PyBytes_CheckExact(data)) {
         long number = PyLong_AsLong(code);
@@ -384,7 +388,8 @@ static int pack_value(struct packer *p, PyObject *value)
     if (PyBool_Check(value))
         return put_byte(p, value == Py_True ? 0xc3 : 0xc2);
     if (PyBytes_CheckExact(value))
-        return pack_bytes(p, value);
+        return (size_t)PyBytes_Size(value) < p->large ? pack_bytes(p, value)
+                                                      : pack_hooked(p, value);
     return pack_container(p, value);
 }
 
@@ -403,17 +408,17 @@ static int pack_whole(struct packer *p, PyObject *value, size_t *sizep)
     return p->over ? PP_PLAIN_TOO_LARGE : 0;
 }
 
-int pp_plain_pack(PyObject *value, struct pp_buffer *out, size_t *sizep)
+int pp_plain_pack(PyObject *value, size_t large, struct pp_buffer *out, size_t *sizep)
 {
-    struct packer p = {.out = out};
+    struct packer p = {.out = out, .large = large};
 
     return pack_whole(&p, value, sizep);
 }
 
-int pp_plain_pack_rich(PyObject *value, PyObject *hook, struct pp_buffer *out, size_t *sizep,
-                       bool *richp)
+int pp_plain_pack_rich(PyObject *value, PyObject *hook, size_t large, struct pp_buffer *out,
+                       size_t *sizep, bool *richp)
 {
-    struct packer p = {.out = out, .hook = hook};
+    struct packer p = {.out = out, .hook = hook, .large = large};
     int r = pack_whole(&p, value, sizep);
 
     if (r == -ENOMEM && !PyErr_Occurred())

@@ -157,9 +157,11 @@ int pp_count_is(Py_ssize_t n_args, Py_ssize_t wanted, PyObject *names, const cha
     return 0;
 }
 
-/* The answer's value; (codec, bytes) when it takes more than the plain unpacker. */
+/* The answer's value; (codec, payload) when it takes more than the plain unpacker. */
 static PyObject *value_of(struct core_state *state, const struct pyproc_reply *reply)
 {
+    PyObject *payload;
+
     if (reply->codec == PYPROC_CODEC_MSGPACK) {
         PyObject *value = pp_plain_unpack(reply->payload, reply->size, NULL, &state->keys);
 
@@ -167,8 +169,8 @@ static PyObject *value_of(struct core_state *state, const struct pyproc_reply *r
             return value;
         PyErr_Clear();
     }
-    return Py_BuildValue("(iy#)", reply->codec, (const char *)reply->payload,
-                         (Py_ssize_t)reply->size);
+    payload = pp_memory_payload(state, reply);
+    return payload ? Py_BuildValue("(iN)", reply->codec, payload) : NULL;
 }
 
 static PyObject *call(PyObject *self, PyTypeObject *type, const struct pyproc_request *request,
@@ -207,16 +209,16 @@ PyObject *pp_pool_call(PyObject *self, PyTypeObject *type, PyObject *const *args
 }
 
 /* Packs the positional values, then the keywords'. 0, PP_PLAIN_NOT, or negative. */
-static int pack_values(PyObject *args, PyObject *kwargs, struct pp_buffer *out)
+static int pack_values(PyObject *args, PyObject *kwargs, size_t large, struct pp_buffer *out)
 {
     Py_ssize_t n = PyTuple_Size(args), at = 0;
     PyObject *name, *value;
     int r = pp_plain_pack_array((size_t)(n + PyDict_Size(kwargs)), out);
 
     for (Py_ssize_t i = 0; r == 0 && i < n; i++)
-        r = pp_plain_pack(PyTuple_GetItem(args, i), out, NULL);
+        r = pp_plain_pack(PyTuple_GetItem(args, i), large, out, NULL);
     while (r == 0 && PyDict_Next(kwargs, &at, &name, &value))
-        r = pp_plain_pack(value, out, NULL);
+        r = pp_plain_pack(value, large, out, NULL);
     return r;
 }
 
@@ -236,7 +238,7 @@ static int borrow_names(PyObject *kwargs, struct pyproc_request *request,
     return 0;
 }
 
-static int convert_values(PyObject *const *args, struct pp_buffer *out,
+static int convert_values(PyObject *const *args, size_t large, struct pp_buffer *out,
                           struct pyproc_request *request, struct pp_request_memory *memory)
 {
     int r;
@@ -247,7 +249,7 @@ static int convert_values(PyObject *const *args, struct pp_buffer *out,
     }
     if (pp_utf8(args[0], &request->function) < 0 || convert_options(args + 3, request, memory) < 0)
         return -1;
-    r = pack_values(args[1], args[2], out);
+    r = pack_values(args[1], args[2], large, out);
     if (r == 0)
         r = borrow_names(args[2], request, memory);
     if (r < 0 && !PyErr_Occurred())
@@ -270,7 +272,7 @@ PyObject *pp_pool_call_values(PyObject *self, PyTypeObject *type, PyObject *cons
     if (!pp_count_is(n_args, 6, names, "call_values"))
         return NULL;
     pp_buffer_init(&out, SIZE_MAX / 2);
-    r = convert_values(args, &out, &request, &memory);
+    r = convert_values(args, pp_pool_large(self), &out, &request, &memory);
     if (r == 0)
         result = call(self, type, &request, args[0]);
     else if (r > 0)

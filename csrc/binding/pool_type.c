@@ -33,12 +33,20 @@ struct pyproc_pool *pp_pool_of(PyObject *self)
     return pp_caller_of(self)->handle;
 }
 
+size_t pp_pool_large(PyObject *self)
+{
+    size_t large = pp_caller_of(self)->large;
+
+    return large ? large : SIZE_MAX;
+}
+
 static struct core_state *state_of(PyTypeObject *type)
 {
     return PyType_GetModuleState(type);
 }
 
-static int open_pool(struct core_state *state, PyObject *dict, struct pyproc_pool **poolp)
+static int open_pool(struct core_state *state, PyObject *dict, struct pyproc_pool **poolp,
+                     size_t *largep)
 {
     struct pp_config_memory memory;
     struct pyproc_config config;
@@ -48,6 +56,7 @@ static int open_pool(struct core_state *state, PyObject *dict, struct pyproc_poo
     int r = pp_convert_config(dict, &config, &memory);
 
     if (r == 0) {
+        *largep = config.buffer_threshold;
         gil.thread = PyEval_SaveThread();
         r = pyproc_pool_open(&config, &wait, &reply, poolp);
         PyEval_RestoreThread(gil.thread);
@@ -68,12 +77,13 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     struct core_state *state = state_of(type);
     struct pyproc_pool *pool = NULL;
     struct pp_caller_object *self;
+    size_t large = 0;
 
     if (PyTuple_Size(args) != 0 || !kwargs) {
         PyErr_SetString(PyExc_TypeError, "Pool() takes the configuration as keywords");
         return NULL;
     }
-    if (open_pool(state, kwargs, &pool) < 0)
+    if (open_pool(state, kwargs, &pool, &large) < 0)
         return NULL;
     self = (struct pp_caller_object *)(void *)PyType_GenericAlloc(type, 0);
     if (!self) {
@@ -82,6 +92,7 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     self->handle = pool;
     self->caller = &pool_caller;
+    self->large = large;
     return (PyObject *)self;
 }
 
@@ -369,6 +380,13 @@ static PyObject *pool_keeper_pid(PyObject *self, PyObject *unused)
     return PyLong_FromLong(pyproc_keeper_pid(pp_pool_of(self)));
 }
 
+static PyObject *pool_before_fork(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    pyproc_pool_before_fork(pp_pool_of(self));
+    Py_RETURN_NONE;
+}
+
 static PyObject *pool_after_fork(PyObject *self, PyObject *unused)
 {
     (void)unused;
@@ -413,6 +431,10 @@ static PyMethodDef pool_methods[] = {
     {"functions", pool_functions, METH_NOARGS,
      PyDoc_STR("functions() -> dict of name to signature")},
     {"keeper_pid", pool_keeper_pid, METH_NOARGS, PyDoc_STR("keeper_pid() -> int")},
+    {"memory", FAST(pp_pool_memory), FAST_FLAGS,
+     PyDoc_STR("memory(size, /) -> Memory for a call, perhaps used before")},
+    {"before_fork", pool_before_fork, METH_NOARGS,
+     PyDoc_STR("before_fork(): memory that is in use now is not used again.")},
     {"after_fork", pool_after_fork, METH_NOARGS,
      PyDoc_STR("In a forked child, once: closes the copied descriptors.")},
     {NULL, NULL, 0, NULL},

@@ -76,7 +76,19 @@ static PyObject *call_tuple(struct core_state *state, struct pyproc_item *item)
             Py_XDECREF(traceback);
         }
     }
-    payload = PyBytes_FromStringAndSize((const char *)reply->payload, (Py_ssize_t)reply->size);
+    payload = pp_memory_payload(state, reply);
+    if (!payload && !exception) { /* no room for it here: that is how the call ends */
+        PyObject *type, *traceback;
+
+        PyErr_Fetch(&type, &exception, &traceback);
+        PyErr_NormalizeException(&type, &exception, &traceback);
+        Py_XDECREF(type);
+        Py_XDECREF(traceback);
+    }
+    if (!payload) {
+        PyErr_Clear();
+        payload = PyBytes_FromStringAndSize("", 0);
+    }
     if (!payload) {
         Py_XDECREF(exception);
         return NULL;

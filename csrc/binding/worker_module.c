@@ -11,7 +11,7 @@
 #include <errno.h>
 
 struct module_state {
-    PyObject *worker_type;
+    PyObject *worker_type, *map_type;
 };
 
 static PyObject *raise_errno(int r)
@@ -100,6 +100,9 @@ static PyObject *worker_hello(PyObject *object, PyObject *unused)
     r = pp_worker_hello(self->worker, &pp_worker_python_calls, self, &hello);
     if (r < 0)
         return raise_errno(r);
+    self->large = (size_t)pp_worker_buffer_threshold(self->worker);
+    if (self->large == 0 || pp_worker_max_memory(self->worker) == 0)
+        self->large = SIZE_MAX;
     pp_buffer_deinit(&self->out); /* a forked worker says hello again */
     pp_buffer_init(&self->out, (size_t)pp_worker_max_result(self->worker));
     return Py_BuildValue(
@@ -414,6 +417,8 @@ static PyMethodDef worker_methods[] = {
      "Fork workers for the host: True in each of them, False when the host wants no more."},
     {"log", worker_log, METH_VARARGS, "Send a log record, or drop it; never waits."},
     {"progress", worker_progress, METH_VARARGS, "Tell the host how far a call is; never waits."},
+    {"memory", pp_worker_py_memory, METH_O, "A descriptor of the host's for bytes of a result."},
+    {"memory_limits", pp_worker_py_memory_limits, METH_NOARGS, "From which size on, and how much."},
     {"crash_fd", worker_crash_fd, METH_NOARGS, "Where a fault handler may write."},
     {"call_fd", worker_call_fd, METH_NOARGS, "The call channel, for tests that tear a frame."},
     {"watch_dumps", worker_watch_dumps, METH_NOARGS, "Tell the host when a stack is written."},
@@ -530,6 +535,9 @@ static int module_exec(PyObject *module)
     state->worker_type = PyType_FromModuleAndSpec(module, &worker_spec, NULL);
     if (!state->worker_type || PyModule_AddType(module, (PyTypeObject *)state->worker_type) < 0)
         return -1;
+    state->map_type = PyType_FromModuleAndSpec(module, &pp_map_spec, NULL);
+    if (!state->map_type || PyModule_AddType(module, (PyTypeObject *)state->map_type) < 0)
+        return -1;
     for (size_t i = 0; i < sizeof CONSTANTS / sizeof *CONSTANTS; i++) {
         if (PyModule_AddIntConstant(module, CONSTANTS[i].name, CONSTANTS[i].value) < 0)
             return -1;
@@ -542,6 +550,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     struct module_state *state = PyModule_GetState(module);
 
     Py_VISIT(state->worker_type);
+    Py_VISIT(state->map_type);
     return 0;
 }
 
@@ -550,6 +559,7 @@ static int module_clear(PyObject *module)
     struct module_state *state = PyModule_GetState(module);
 
     Py_CLEAR(state->worker_type);
+    Py_CLEAR(state->map_type);
     return 0;
 }
 

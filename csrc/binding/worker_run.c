@@ -240,7 +240,7 @@ int pp_worker_pack(struct pp_worker_object *self, PyObject *value, struct pp_pac
     int r;
 
     pp_buffer_clear(&self->out, KEEP);
-    r = pp_plain_pack(value, &self->out, &size);
+    r = pp_plain_pack(value, self->large, &self->out, &size);
     if (r == PP_PLAIN_NOT)
         return pack_slowly(self, value, packedp);
     if (r == PP_PLAIN_TOO_LARGE)

@@ -40,12 +40,18 @@ struct pp_worker_object {
     struct pp_plain_keys keys;
     bool waits;       /* the running stream waits for its reader: nothing is to be raised */
     int broken;       /* how the running stream's channel broke, as pp_worker_stream_add says */
+    size_t large;     /* results' bytes of that size go in memory; SIZE_MAX: never */
     uint64_t call;    /* the running call; 0: none */
     int64_t deadline; /* of it; CLOCK_MONOTONIC ns, PP_NEVER: none */
     PyObject *name;   /* of its function; owned; NULL before the first call */
 };
 
 extern const struct pp_worker_calls pp_worker_python_calls;
+extern PyType_Spec pp_map_spec;
+
+/* worker_map.c: methods of Worker. */
+PyObject *pp_worker_py_memory(PyObject *object, PyObject *number);
+PyObject *pp_worker_py_memory_limits(PyObject *object, PyObject *unused);
 
 /* Fills a failure from what Python's `describe` made: (kind, path, nodes), all text as
  * bytes. Keeps `described` in `held`. 0, or -1 with an exception. */

@@ -2,6 +2,7 @@
 #include "event/reply.h"
 
 #include "base/arena.h"
+#include "ipc/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,8 @@ void pp_reply_init(struct pyproc_reply *reply)
 
 PYPROC_API void pyproc_reply_clear(struct pyproc_reply *reply)
 {
+    for (size_t i = 0; i < reply->n_memories; i++)
+        pp_memory_unref(reply->memories[i]);
     if (reply->storage) {
         pp_arena_deinit(reply->storage);
         free(reply->storage);
@@ -61,6 +64,22 @@ void pp_reply_value(struct pyproc_reply *reply, int codec, const void *bytes, si
     reply->payload = to;
     reply->size = n;
     reply->count = count;
+}
+
+void pp_reply_memories(struct pyproc_reply *reply, struct pyproc_memory *const *memories, size_t n)
+{
+    struct pyproc_memory **mine = n > 0 ? pp_reply_alloc(reply, n * sizeof(void *)) : NULL;
+
+    if (n > 0 && !mine) {
+        for (size_t i = 0; i < n; i++)
+            pp_memory_unref(memories[i]);
+        out_of_memory(reply);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        mine[i] = memories[i];
+    reply->memories = mine;
+    reply->n_memories = n;
 }
 
 /* Copies bytes and a final NUL, so that C callers may print them. */

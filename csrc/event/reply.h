@@ -19,6 +19,8 @@ void pp_reply_value(struct pyproc_reply *reply, int codec, const void *bytes, si
 void pp_reply_failure(struct pyproc_reply *reply, const struct pp_message_failure *failure);
 /* `text` is copied; NULL is fine. */
 void pp_reply_end(struct pyproc_reply *reply, enum pyproc_end end, const char *text);
+/* Gives `n` references, at most 64, to the reply of a value. */
+void pp_reply_memories(struct pyproc_reply *reply, struct pyproc_memory *const *memories, size_t n);
 /* Adds what is known of a worker's death. */
 void pp_reply_death(struct pyproc_reply *reply, const struct pyproc_death *death);
 /* A deep copy. */

@@ -24,6 +24,7 @@ extern "C" {
 
 struct pyproc_pool;
 struct pyproc_queue;
+struct pyproc_memory;
 
 /* Bytes that belong to somebody else; not NUL-terminated. */
 struct pyproc_bytes {
@@ -127,8 +128,12 @@ struct pyproc_reply {
     uint64_t limit, used; /* MEMORY, OUTPUT: bytes; CPU: ns; PROCESSES, THREADS: how many; 0:
                            * not known */
     const char *how;      /* MEMORY: a fixed word: watchdog, rlimit */
-    void *storage;        /* private */
-    uint8_t small[256];   /* private: short payloads cost no allocation */
+    /* VALUE: what the worker put into memory, in the order in which it asked; the payload names
+     * them by number. Lent: pyproc_memory_ref keeps one beyond the reply. */
+    struct pyproc_memory *const *memories;
+    size_t n_memories;
+    void *storage;      /* private */
+    uint8_t small[256]; /* private: short payloads cost no allocation */
 };
 
 PYPROC_API void pyproc_reply_clear(struct pyproc_reply *reply);
@@ -177,6 +182,9 @@ struct pyproc_config {
     size_t max_queue_bytes; /* payload bytes waiting; 0: no limit */
     size_t max_frame;       /* bytes of one message's body */
     size_t max_result;      /* bytes of one result */
+    size_t max_memory;      /* bytes of one result that may come in memory of the host's; 0: none */
+    size_t buffer_threshold; /* buffers of so many bytes go in memory; 0: none do */
+    size_t memory_stock;     /* bytes of memory that are kept to be used again; 0: none */
     int64_t start_timeout, queue_timeout, task_timeout; /* ns; PYPROC_FOREVER: none */
     int64_t grace; /* ns: a call that is to stop is asked first, and killed after it; 0: killed */
 
@@ -232,6 +240,29 @@ PYPROC_API void pyproc_pool_after_fork(struct pyproc_pool *pool);
 
 enum { PYPROC_ATTACHMENTS_MAX = 16 };
 
+/* Memory for large values, made by the host: a call's payload names pieces of it, its descriptors
+ * travel as attachments, and a worker can only read it. With the pool NULL it is not used again
+ * after its last reference. 0 or a negative errno. */
+PYPROC_API int pyproc_memory_new(struct pyproc_pool *pool, size_t size,
+                                 struct pyproc_memory **memoryp);
+/* Copies bytes behind those before, at a multiple of 64; with `bytes` NULL the caller fills that
+ * part through pyproc_memory_map. -EMSGSIZE when they do not fit. One thread at a time. */
+PYPROC_API int pyproc_memory_append(struct pyproc_memory *memory, const void *bytes, size_t n,
+                                    size_t *offsetp);
+/* Where it is in this process: writable for memory of pyproc_memory_new, read-only for a reply's,
+ * which nobody can change any more from then on. NULL with errno. */
+PYPROC_API void *pyproc_memory_map(struct pyproc_memory *memory);
+/* Its size, and whether it is writable here. */
+PYPROC_API size_t pyproc_memory_size(const struct pyproc_memory *memory);
+PYPROC_API int pyproc_memory_writable(const struct pyproc_memory *memory);
+/* A read-only descriptor for a call's attachments, the caller's to close. */
+PYPROC_API int pyproc_memory_open(struct pyproc_memory *memory, int *fdp);
+PYPROC_API struct pyproc_memory *pyproc_memory_ref(struct pyproc_memory *memory);
+PYPROC_API void pyproc_memory_unref(struct pyproc_memory *memory);
+/* Right before this process forks, where it may: memory that the child may look at is not used
+ * again. */
+PYPROC_API void pyproc_pool_before_fork(struct pyproc_pool *pool);
+
 enum { PYPROC_PRIORITY_MIN = -100, PYPROC_PRIORITY_MAX = 100 };
 
 struct pyproc_request {
@@ -241,10 +272,11 @@ struct pyproc_request {
     size_t n_keywords;
     uint32_t items;              /* not 0: a chunk of that many single-argument calls */
     struct pyproc_bytes baggage; /* what travels beside the arguments; may be empty */
-    /* Descriptors that the function gets, none for a chunk. pyproc_call borrows them,
+    /* Descriptors that travel with the call, a chunk's for all items. pyproc_call borrows them,
      * pyproc_submit takes them when it answers 0. */
     const int *attachments;
     size_t n_attachments;
+    int inline_only;       /* no part of the result may come in memory */
     int64_t run_timeout;   /* ns; 0: the pool's */
     uint64_t memory_limit; /* bytes; 0: the pool's */
     int64_t cpu_limit;     /* ns; 0: the pool's */

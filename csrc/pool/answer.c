@@ -123,11 +123,18 @@ static const char *take(struct pyproc_pool *pool, struct pp_slot *slot, struct b
             return foreign;
         recall_over(slot, id);
         return NULL;
+    } else if (message->kind == PP_MESSAGE_MEMORY_REQUEST) {
+        if (!running || message->memory_request.id != running->wire_id)
+            return foreign;
+        return pp_memory_asked(pool, slot, &message->memory_request,
+                               running->inline_only ? PP_MEMORY_NONE : running->result_limit);
     } else {
         return "the worker sent a message that nobody asked for";
     }
     if (broken)
         return broken;
+    pp_memory_ends(slot, running->wire_id,
+                   message->kind == PP_MESSAGE_RESULT ? &running->item->reply : NULL);
     if (call_failed(running) || running->wants_progress)
         pp_worker_hear(&slot->worker); /* what it logged comes before its error */
     pp_output_ends(slot, &running->item->reply);
@@ -264,6 +271,7 @@ static void end_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_c
         pp_reply_value(reply, PYPROC_CODEC_RICH, pp_buffer_bytes(&call->parts),
                        pp_buffer_size(&call->parts), call->part_count);
     }
+    pp_memory_ends(slot, call->wire_id, call->message.items ? reply : NULL);
     pp_worker_obituary(&slot->worker, reply);
     pp_progress_flush(call);
     slot->n_inflight--;

@@ -65,10 +65,9 @@ static void copy_request(struct pp_call *call, const struct pyproc_request *requ
 bool pp_call_attaches(const struct pyproc_request *request, struct pyproc_reply *reply)
 {
     _Static_assert((int)PYPROC_ATTACHMENTS_MAX == (int)PP_ATTACHMENTS_MAX, "host and wire agree");
-    if (request->n_attachments <= (request->items ? 0 : PYPROC_ATTACHMENTS_MAX))
+    if (request->n_attachments <= PYPROC_ATTACHMENTS_MAX)
         return true;
-    pp_reply_end(reply, PYPROC_END_TOO_LARGE,
-                 "a call carries at most 16 descriptors, and a chunk of a map none");
+    pp_reply_end(reply, PYPROC_END_TOO_LARGE, "a call carries at most 16 descriptors");
     return false;
 }
 
@@ -116,6 +115,7 @@ int pp_call_new(struct pyproc_pool *pool, const struct pyproc_request *request,
     call->cpu_limit = request->cpu_limit;
     call->output_limit = request->output_limit;
     call->result_limit = request->result_limit;
+    call->inline_only = request->inline_only != 0;
     call->wants_progress = request->progress != 0;
     call->deadline = request->deadline ? request->deadline : PP_NEVER;
     call->run_timeout = request->run_timeout ? request->run_timeout : pool->task_timeout;

@@ -46,6 +46,7 @@ static void finish(struct pyproc_pool *pool, bool hurry)
         (void)pp_futex_wait(&pool->closed, 0, PP_SECOND);
     if (mine)
         pp_loop_join(pool->loop);
+    pp_stock_close(pool->stock);
 }
 
 static void refuse_new(struct pyproc_pool *pool)

@@ -212,10 +212,11 @@ static bool trouble(struct pyproc_pool *pool, struct pp_slot *slot, int r,
     return true;
 }
 
-static void receive(struct pyproc_pool *pool, struct pp_slot *slot, uint64_t id,
+static void receive(struct pyproc_pool *pool, struct pp_slot *slot, uint64_t id, uint64_t limit,
                     const struct pyproc_wait *wait, struct pyproc_reply *reply)
 {
     struct pp_message message;
+    const char *rule;
 
     for (;;) {
         int r = pp_channel_next_wait(&slot->worker.channel, &message);
@@ -223,6 +224,12 @@ static void receive(struct pyproc_pool *pool, struct pp_slot *slot, uint64_t id,
         if (r != 0) {
             if (trouble(pool, slot, r, wait, reply))
                 return;
+        } else if (message.kind == PP_MESSAGE_MEMORY_REQUEST && message.memory_request.id == id) {
+            rule = pp_memory_asked(pool, slot, &message.memory_request, limit);
+            if (rule) {
+                broke_protocol(pool, slot, rule, reply);
+                return;
+            }
         } else if (take_answer(pool, slot, id, &message, reply)) {
             return;
         } else {
@@ -309,7 +316,8 @@ static void exchange(struct pyproc_pool *pool, struct pp_slot *slot,
     while ((r = pp_channel_flush_wait(&slot->worker.channel)) != 0)
         if (trouble(pool, slot, r, wait, reply))
             return;
-    receive(pool, slot, id, wait, reply);
+    receive(pool, slot, id, request->inline_only ? PP_MEMORY_NONE : request->result_limit, wait,
+            reply);
 }
 
 /* The worker died before user code saw the call: another one may have it. */
@@ -338,6 +346,7 @@ static bool attempt(struct pyproc_pool *pool, const struct pyproc_request *reque
     pp_count(&pool->metrics.calls_admitted);
     exchange(pool, slot, request, wait, reply);
     pp_channel_detach(&slot->worker.channel);
+    pp_memory_ends(slot, reply->call_id, reply->end == PYPROC_END_VALUE ? reply : NULL);
     again = !last && untouched(slot, reply);
     if (reply->end == PYPROC_END_FAILURE)
         (void)pp_worker_heard(&slot->worker, pp_after(pp_now(), HEAR_NS));

@@ -62,8 +62,11 @@ void pp_pool_printed(struct pyproc_pool *pool, struct pp_slot *slot)
 void pp_result_ends(uint64_t limit, struct pyproc_reply *reply)
 {
     uint64_t call = reply->call_id;
+    uint64_t size = reply->size;
 
-    if (!limit || reply->end != PYPROC_END_VALUE || reply->size <= limit)
+    for (size_t i = 0; i < reply->n_memories; i++)
+        size += reply->memories[i]->size;
+    if (!limit || reply->end != PYPROC_END_VALUE || size <= limit)
         return;
     pyproc_reply_clear(reply);
     pp_reply_end(reply, PYPROC_END_TOO_LARGE, "the result is larger than this call's limit");

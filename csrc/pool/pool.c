@@ -28,6 +28,8 @@ PYPROC_API void pyproc_config_init(struct pyproc_config *config)
         .max_queue_bytes = (size_t)256 << 20,
         .max_frame = (size_t)16 << 20,
         .max_result = (size_t)16 << 20,
+        .max_memory = (size_t)256 << 20,
+        .memory_stock = (size_t)256 << 20,
         .start_timeout = 30 * PP_SECOND,
         .queue_timeout = PYPROC_FOREVER,
         .task_timeout = PYPROC_FOREVER,
@@ -199,7 +201,9 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
 
     if (!pool)
         return NULL;
-    if (pp_fork_mark_init(&pool->mark) < 0) {
+    if (pp_stock_new(config->memory_stock, &pool->stock) < 0 ||
+        pp_fork_mark_init(&pool->mark) < 0) {
+        pp_stock_unref(pool->stock);
         free(pool);
         return NULL;
     }
@@ -209,6 +213,7 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
     pool->max_queue = config->max_queue;
     pool->max_queue_bytes = config->max_queue_bytes;
     pool->max_result = config->max_result;
+    pool->max_memory = config->max_memory;
     pool->min_workers = config->min_workers;
     pool->max_workers = config->max_workers;
     atomic_init(&pool->next_id, 1);
@@ -250,6 +255,8 @@ void pp_pool_destroy(struct pyproc_pool *pool)
         pyproc_reply_clear(&pool->start_error->reply);
         free(pool->start_error);
     }
+    pp_stock_close(pool->stock); /* what is still lent is freed by whoever has it */
+    pp_stock_unref(pool->stock);
     pp_plan_deinit(&pool->plan);
     pp_fork_mark_deinit(&pool->mark);
     (void)pthread_mutex_destroy(&pool->lock);

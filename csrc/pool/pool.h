@@ -14,6 +14,7 @@
 #include "base/fork.h"
 #include "base/list.h"
 #include "include/pyproc.h"
+#include "ipc/memory.h"
 #include "metrics/metrics.h"
 #include "pool/life.h"
 #include "supervisor/cpus.h"
@@ -34,6 +35,17 @@ enum pp_owner {
     PP_OWNER_NONE,   /* starting, idle, or dead */
     PP_OWNER_LEASED, /* a thread speaks with it */
     PP_OWNER_LOOP,   /* the loop speaks with it */
+};
+
+/* Memory that a worker was given for results of calls that it runs. */
+enum { PP_GRANTS_MAX = 64 };
+struct pp_grants {
+    struct {
+        uint64_t id; /* wire id of the call */
+        struct pyproc_memory *memory;
+    } given[PP_GRANTS_MAX];
+    unsigned n;
+    unsigned asked; /* since no call ran, refused ones included */
 };
 
 /* A place in the pool, and the worker in it. */
@@ -58,6 +70,8 @@ struct pp_slot {
     bool retired;          /* loop: told to leave */
     bool buried;           /* loop: the dead callback has run */
     bool ending;           /* loop: its channel is at the end; the report is awaited */
+
+    struct pp_grants grants; /* of the calls that it runs; owner */
 
     /* How long it lives, see life.c. */
     bool spare;          /* lock: ready, in life.stock */
@@ -148,6 +162,7 @@ struct pp_call {
     int64_t cpu_limit;      /* 0: the pool's */
     uint64_t output_limit;  /* 0: the pool's */
     uint64_t result_limit;  /* 0: the pool's */
+    bool inline_only;       /* its result may not come in memory */
     int64_t deadline;       /* PP_NEVER: none; for waiting and running together */
     unsigned requeued;
     bool cancelled;                       /* lock: end it, however */
@@ -182,6 +197,8 @@ struct pyproc_pool {
     struct pp_cpus cpus;                 /* never changes */
     int64_t grace;                       /* never changes; 0: calls are not asked to stop */
     size_t max_queue, max_queue_bytes, max_result; /* never change */
+    size_t max_memory;                             /* never changes; 0: none */
+    struct pp_stock *stock;                        /* never changes while open; a reference */
     _Atomic uint64_t next_id;
 
     /* Under the lock. */
@@ -468,6 +485,19 @@ void pp_output_ends(struct pp_slot *slot, struct pyproc_reply *reply);
 void pp_pool_printed(struct pyproc_pool *pool, struct pp_slot *slot);
 /* An answer above a limit of the call's own (0: none) becomes an error. */
 void pp_result_ends(uint64_t limit, struct pyproc_reply *reply);
+
+/* memory.c: memory for results; the slot's owner. */
+/* The worker asks for some, for a call that it runs, which has its own limit (0: the pool's;
+ * PP_MEMORY_NONE: it gets none). NULL, or the rule that it broke. */
+#define PP_MEMORY_NONE UINT64_MAX
+const char *pp_memory_asked(struct pyproc_pool *pool, struct pp_slot *slot,
+                            const struct pp_message_memory_request *request, uint64_t limit);
+/* Bytes that were given for that call. */
+uint64_t pp_memory_given(const struct pp_slot *slot, uint64_t id);
+/* The call has ended: its memory goes with the reply, or is given up when that is NULL. */
+void pp_memory_ends(struct pp_slot *slot, uint64_t id, struct pyproc_reply *reply);
+/* No call runs any more. */
+void pp_memory_drop(struct pp_slot *slot);
 
 /* pool.c: frees everything; the loop thread has ended or never started. */
 void pp_pool_destroy(struct pyproc_pool *pool);

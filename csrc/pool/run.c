@@ -137,6 +137,7 @@ static void slot_free(struct pyproc_pool *pool, struct pp_slot *slot)
     pp_list_remove(&slot->link);
     pp_list_remove(&slot->idle);
     (void)pthread_mutex_unlock(&pool->lock);
+    pp_memory_drop(slot);
     free(slot);
 }
 
@@ -460,6 +461,8 @@ static void sweep(struct pyproc_pool *pool)
             continue;
         pp_list_remove(&slot->link);
         pp_worker_deinit(&slot->worker);
+        pp_memory_drop(slot);
+        pp_stock_forget(pool->stock, slot->worker.id);
         free(slot);
     }
 }

@@ -127,6 +127,7 @@ static void give(struct pp_task *task, struct pyproc_request *request)
 static void give_waiting(struct pp_task *task)
 {
     struct pyproc_request request = {
+        .inline_only = 1, /* an answer travels on */
         .function = task->function,
         .payload = task->payload,
         .keywords = task->keywords,
@@ -339,6 +340,7 @@ static void give_now(struct pp_task *task, const struct pp_message_call *call)
 {
     struct pyproc_bytes few[8], *keywords = few;
     struct pyproc_request request = {
+        .inline_only = 1, /* an answer travels on */
         .function = {call->function.data, call->function.size},
         .payload = {call->payload.data, call->payload.size},
         .n_keywords = call->n_keywords,

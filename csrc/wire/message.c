@@ -61,11 +61,13 @@ static bool may_send(enum pp_sender sender, enum pp_message_kind kind)
     case PP_MESSAGE_GOODBYE:
     case PP_MESSAGE_STREAM_CREDIT:
     case PP_MESSAGE_CANCEL:
+    case PP_MESSAGE_MEMORY_GRANT:
         return sender == PP_FROM_HOST;
     case PP_MESSAGE_HELLO_REPLY:
     case PP_MESSAGE_RESULT:
     case PP_MESSAGE_FAILURE:
     case PP_MESSAGE_CHUNK_PART:
+    case PP_MESSAGE_MEMORY_REQUEST:
     case PP_MESSAGE_RETURNED:
     case PP_MESSAGE_LOG:
     case PP_MESSAGE_STREAM_ITEM:

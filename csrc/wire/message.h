@@ -77,30 +77,32 @@ enum pp_sender {
 
 enum pp_message_kind {
     PP_MESSAGE_NONE,
-    PP_MESSAGE_HELLO,         /* from the host */
-    PP_MESSAGE_HELLO_REPLY,   /* from the worker */
-    PP_MESSAGE_CALL,          /* from the host */
-    PP_MESSAGE_RESULT,        /* from the worker */
-    PP_MESSAGE_FAILURE,       /* from the worker */
-    PP_MESSAGE_CHUNK_PART,    /* from the worker */
-    PP_MESSAGE_RETURNED,      /* from the worker */
-    PP_MESSAGE_LOG,           /* from the worker, event channel only */
-    PP_MESSAGE_PING,          /* either */
-    PP_MESSAGE_PONG,          /* either */
-    PP_MESSAGE_GOODBYE,       /* from the host */
-    PP_MESSAGE_STREAM_ITEM,   /* from the worker */
-    PP_MESSAGE_STREAM_CREDIT, /* from the host */
-    PP_MESSAGE_STREAM_END,    /* either */
-    PP_MESSAGE_PROGRESS,      /* from the worker, event channel only */
-    PP_MESSAGE_CANCEL = 19,   /* from the host */
-    PP_MESSAGE_CLIENT_HELLO,  /* from the client */
-    PP_MESSAGE_SERVER_HELLO,  /* from the server */
-    PP_MESSAGE_AUTHENTICATE,  /* from the client */
-    PP_MESSAGE_WELCOME,       /* from the server */
-    PP_MESSAGE_DENIED,        /* from the server */
-    PP_MESSAGE_CALL_END,      /* from the server */
-    PP_MESSAGE_CALL_OPTIONS,  /* from the client */
-    PP_MESSAGE_REVOKE,        /* from the client */
+    PP_MESSAGE_HELLO,          /* from the host */
+    PP_MESSAGE_HELLO_REPLY,    /* from the worker */
+    PP_MESSAGE_CALL,           /* from the host */
+    PP_MESSAGE_RESULT,         /* from the worker */
+    PP_MESSAGE_FAILURE,        /* from the worker */
+    PP_MESSAGE_CHUNK_PART,     /* from the worker */
+    PP_MESSAGE_RETURNED,       /* from the worker */
+    PP_MESSAGE_LOG,            /* from the worker, event channel only */
+    PP_MESSAGE_PING,           /* either */
+    PP_MESSAGE_PONG,           /* either */
+    PP_MESSAGE_GOODBYE,        /* from the host */
+    PP_MESSAGE_STREAM_ITEM,    /* from the worker */
+    PP_MESSAGE_STREAM_CREDIT,  /* from the host */
+    PP_MESSAGE_STREAM_END,     /* either */
+    PP_MESSAGE_PROGRESS,       /* from the worker, event channel only */
+    PP_MESSAGE_MEMORY_REQUEST, /* from the worker */
+    PP_MESSAGE_MEMORY_GRANT,   /* from the host, event channel only */
+    PP_MESSAGE_CANCEL = 19,    /* from the host */
+    PP_MESSAGE_CLIENT_HELLO,   /* from the client */
+    PP_MESSAGE_SERVER_HELLO,   /* from the server */
+    PP_MESSAGE_AUTHENTICATE,   /* from the client */
+    PP_MESSAGE_WELCOME,        /* from the server */
+    PP_MESSAGE_DENIED,         /* from the server */
+    PP_MESSAGE_CALL_END,       /* from the server */
+    PP_MESSAGE_CALL_OPTIONS,   /* from the client */
+    PP_MESSAGE_REVOKE,         /* from the client */
 };
 
 struct pp_function_source {
@@ -110,6 +112,7 @@ struct pp_function_source {
 struct pp_message_hello {
     uint32_t version;
     uint64_t max_frame, max_result;
+    uint64_t max_memory, buffer_threshold; /* 0: none */
     enum pp_target_kind target_kind;
     struct pp_bytes target, file;
     const struct pp_function_source *functions;
@@ -217,6 +220,18 @@ struct pp_message_progress {
     struct pp_bytes message;
 };
 
+struct pp_message_memory_request {
+    uint64_t id, size; /* never 0 */
+    uint32_t number;
+};
+
+struct pp_message_memory_grant {
+    uint64_t id, size;
+    uint32_t number;
+    uint32_t error; /* 0: a descriptor comes with it */
+    bool warm;
+};
+
 struct pp_message_cancel {
     uint64_t id;
     bool timeout;
@@ -309,6 +324,8 @@ struct pp_message {
         struct pp_message_call_end call_end;
         struct pp_message_call_options call_options;
         struct pp_message_revoke revoke;
+        struct pp_message_memory_request memory_request;
+        struct pp_message_memory_grant memory_grant;
     };
 };
 

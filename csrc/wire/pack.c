@@ -130,6 +130,8 @@ static void fill_hello(struct maker *maker, const struct pp_message_hello *in,
     out->version = in->version;
     out->max_frame = in->max_frame;
     out->max_result = in->max_result;
+    out->max_memory = in->max_memory;
+    out->buffer_threshold = in->buffer_threshold;
     out->target_kind = (Pyproc__V1__TargetKind)in->target_kind;
     out->target = make_string(maker, in->target);
     out->file = make_string(maker, in->file);
@@ -351,6 +353,26 @@ static void fill_call_options(const struct pp_message_call_options *in,
     out->result_size = in->result_size;
 }
 
+static void fill_memory_request(const struct pp_message_memory_request *in,
+                                Pyproc__V1__MemoryRequest *out)
+{
+    pyproc__v1__memory_request__init(out);
+    out->id = in->id;
+    out->size = in->size;
+    out->number = in->number;
+}
+
+static void fill_memory_grant(const struct pp_message_memory_grant *in,
+                              Pyproc__V1__MemoryGrant *out)
+{
+    pyproc__v1__memory_grant__init(out);
+    out->id = in->id;
+    out->size = in->size;
+    out->number = in->number;
+    out->error = in->error;
+    out->warm = in->warm;
+}
+
 /* The message inside an envelope; all kinds, so that it can live on the stack. */
 union inside {
     Pyproc__V1__Hello hello;
@@ -377,6 +399,8 @@ union inside {
     Pyproc__V1__CallEnd call_end;
     Pyproc__V1__CallOptions call_options;
     Pyproc__V1__Revoke revoke;
+    Pyproc__V1__MemoryRequest memory_request;
+    Pyproc__V1__MemoryGrant memory_grant;
 };
 
 /* Kinds of a named socket. */
@@ -464,6 +488,12 @@ static void fill_inside(struct maker *maker, const struct pp_message *message, u
         break;
     case PP_MESSAGE_PROGRESS:
         fill_progress(maker, &message->progress, &inside->progress);
+        break;
+    case PP_MESSAGE_MEMORY_REQUEST:
+        fill_memory_request(&message->memory_request, &inside->memory_request);
+        break;
+    case PP_MESSAGE_MEMORY_GRANT:
+        fill_memory_grant(&message->memory_grant, &inside->memory_grant);
         break;
     case PP_MESSAGE_CANCEL:
         pyproc__v1__cancel__init(&inside->cancel);

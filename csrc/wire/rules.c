@@ -197,6 +197,13 @@ static int named_rules(const struct pp_message *message)
     }
 }
 
+static int memory_rules(uint64_t id, uint64_t size)
+{
+    if (id == 0)
+        return pp_message_bad("memory: the id is 0");
+    return size == 0 ? pp_message_bad("memory: the size is 0") : 0;
+}
+
 int pp_message_rules(const struct pp_message *message)
 {
     if (message->kind >= PP_MESSAGE_CLIENT_HELLO)
@@ -222,6 +229,10 @@ int pp_message_rules(const struct pp_message *message)
         return id_rules(message->stream_credit.id);
     case PP_MESSAGE_STREAM_END:
         return id_rules(message->stream_end.id);
+    case PP_MESSAGE_MEMORY_REQUEST:
+        return memory_rules(message->memory_request.id, message->memory_request.size);
+    case PP_MESSAGE_MEMORY_GRANT:
+        return memory_rules(message->memory_grant.id, message->memory_grant.size);
     case PP_MESSAGE_CANCEL:
         return id_rules(message->cancel.id);
     case PP_MESSAGE_PROGRESS:

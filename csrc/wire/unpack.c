@@ -129,6 +129,8 @@ static struct pp_message_hello from_hello(struct lender *lender, const Pyproc__V
         .version = in->version,
         .max_frame = in->max_frame,
         .max_result = in->max_result,
+        .max_memory = in->max_memory,
+        .buffer_threshold = in->buffer_threshold,
         .target_kind = (enum pp_target_kind)in->target_kind,
         .target = text(in->target),
         .file = text(in->file),
@@ -411,6 +413,15 @@ static void from_envelope(struct lender *lender, const Pyproc__V1__Envelope *in,
     case PP_MESSAGE_PROGRESS:
     case PP_MESSAGE_CANCEL:
         from_stream_envelope(in, message);
+        break;
+    case PP_MESSAGE_MEMORY_REQUEST:
+        message->memory_request = (struct pp_message_memory_request){
+            in->memory_request->id, in->memory_request->size, in->memory_request->number};
+        break;
+    case PP_MESSAGE_MEMORY_GRANT:
+        message->memory_grant = (struct pp_message_memory_grant){
+            in->memory_grant->id, in->memory_grant->size, in->memory_grant->number,
+            in->memory_grant->error, in->memory_grant->warm};
         break;
     default: /* PP_MESSAGE_GOODBYE: nothing inside */
         break;

@@ -157,6 +157,8 @@ static void set_limits(struct pp_worker *worker, const struct pp_message_hello *
     uint64_t room = hello->max_frame > ENVELOPE_ROOM ? hello->max_frame - ENVELOPE_ROOM : 1;
 
     worker->max_frame = hello->max_frame;
+    worker->max_memory = hello->max_memory;
+    worker->buffer_threshold = hello->buffer_threshold;
     worker->max_result = hello->max_result < room ? hello->max_result : room;
 }
 

@@ -96,6 +96,14 @@ void pp_worker_stream_end(struct pp_worker *worker, struct pp_message *answer);
 int pp_worker_take_attached(struct pp_worker *worker, const struct pp_message_call *call,
                             int fds[PP_ATTACHMENTS_MAX]);
 
+/* From inside run: a descriptor of `size` bytes for a part of the result, the caller's to fill and
+ * close before it answers; `warmp`: its pages are there, so that a mapping is faster than write(2).
+ * 0, or a negative errno: the host's own when it has none to give (EFBIG: over the limit). */
+int pp_worker_memory(struct pp_worker *worker, uint64_t call, uint64_t size, int *fdp, bool *warmp);
+/* Bytes of one result that may go in memory (0: none); from which size on buffers do (0: never). */
+uint64_t pp_worker_max_memory(const struct pp_worker *worker);
+uint64_t pp_worker_buffer_threshold(const struct pp_worker *worker);
+
 /* Sends a Log on the event channel, never waiting: a full channel drops it and
  * counts. The sequence number is set here and goes with the next answer. */
 int pp_worker_log(struct pp_worker *worker, struct pp_message_log *log);

@@ -72,7 +72,9 @@ struct pp_worker {
     struct pp_arena scratch; /* packing */
     struct pp_buffer out;
     uint64_t max_frame, max_result;
-    const struct pp_worker_calls *calls; /* lent; set by hello and serve */
+    uint64_t max_memory, buffer_threshold; /* from Hello; 0: none */
+    uint32_t asked;                        /* requests for memory so far */
+    const struct pp_worker_calls *calls;   /* lent; set by hello and serve */
     void *token;
     struct pp_worker_events events;
     struct pp_worker_chunk chunk;

@@ -6,7 +6,9 @@ import io
 import os
 import sys
 
-from pyproc._extension import FILE, restore
+from pyproc import _large
+from pyproc._extension import FILE, LARGE, restore
+from pyproc._worker import Map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +24,12 @@ class Files:
     def __init__(self, fds: tuple[int, ...]) -> None:
         self._fds: list[int | None] = list(fds)
         self._opened: list[Any] = []
+        self._maps: dict[int, memoryview] = {}
 
     def restore(self, code: int, data: bytes) -> Any:
         """The value of an extension, which may be one of the files."""
+        if code == LARGE:
+            return self._restore_large(data)
         if code != FILE:
             return restore(code, data)
         number, mode = data[0], _MODES[data[1]]
@@ -39,6 +44,18 @@ class Files:
         self._opened.append(file)
         return file
 
+    def _restore_large(self, data: bytes) -> Any:
+        number = data[1]
+        if number not in self._maps:
+            fd, self._fds[number] = self._fds[number], None
+            if fd is None:
+                raise ValueError("a file and a value in memory have one number")
+            try:
+                self._maps[number] = memoryview(Map(fd))
+            finally:
+                os.close(fd)
+        return _large.restore(data, _Numbered(self._maps))
+
     def close(self) -> None:
         """Closes them all; raises what the last write of one says."""
         error: BaseException | None = None
@@ -50,9 +67,22 @@ class Files:
                 file.close()
             except Exception as raised:
                 error = error or raised
-        self._fds, self._opened = [], []
+        self._fds, self._opened, self._maps = [], [], {}
         if error is not None:
             raise error
+
+
+class _Numbered:
+    """Mapped memory by number, as far as it is there."""
+
+    def __init__(self, maps: dict[int, memoryview]) -> None:
+        self._maps = maps
+
+    def __len__(self) -> int:
+        return max(self._maps) + 1
+
+    def __getitem__(self, number: int) -> memoryview:
+        return self._maps[number]
 
 
 class OrFile:

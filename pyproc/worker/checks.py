@@ -194,6 +194,10 @@ class Plan:
             hint = hint.rest
         elif is_file(value) and isinstance(hint, type) and isinstance(value, hint):
             return value
+        if type(value) is memoryview:
+            if _takes_views(hint):
+                return value
+            value = bytes(value)
         try:
             return codec.convert(value, hint, path)
         except errors.ValidationError as error:
@@ -245,6 +249,13 @@ def _item_of(hint: Any) -> Any:
         return None
     arguments = getattr(hint, "__args__", ())
     return arguments[0] if arguments else None
+
+
+def _takes_views(hint: Any) -> bool:
+    """Whether a memoryview goes as it is; elsewhere it stands for bytes."""
+    if hint is memoryview or getattr(hint, "__name__", "") == "Buffer":
+        return True
+    return any(_takes_views(part) for part in getattr(hint, "__args__", ()) if part is not hint)
 
 
 def _without_msgspec(error: ModuleNotFoundError) -> BaseException:

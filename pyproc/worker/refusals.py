@@ -25,7 +25,7 @@ _watching = False
 _OURS = (
     "typing", "inspect", "difflib", "io", "pickle", "linecache", "traceback", "datetime",
     "decimal", "uuid", "msgspec", "pyproc.codec", "pyproc.worker.baggage",
-    "pyproc.worker.attached", "pyproc.worker.streams",
+    "pyproc.worker.attached", "pyproc.worker.large", "pyproc.worker.streams", "struct",
 )  # fmt: skip
 
 

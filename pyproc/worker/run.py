@@ -31,11 +31,14 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, TextIO
 
     from pyproc.worker.attached import Files
+    from pyproc.worker.large import Results
 
 _EXIT_START, _EXIT_PROTOCOL, _EXIT_USAGE = 1, 70, 2
 _SHOWN_MAX = 12
 _NAME_SHOWN = 200
 _FAILURE_MAX = 1024 * 1024
+#: A larger result need not even be tried without memory.
+_INLINE_MAX = 16 * 1024 * 1024
 
 
 class Handlers:
@@ -44,6 +47,7 @@ class Handlers:
     def __init__(self, names: list[str], worker: _worker.Worker) -> None:
         self.names = names
         self._worker = worker
+        self._results: Results | None = None  # memory for large ones
         self._context: list[Any] = []  # what the running call's variables were before
         self._files: Files | None = None  # that came with the running call
         self._word = "result"
@@ -77,22 +81,35 @@ class Handlers:
 
     def encode(self, plan: checks.Plan, value: object) -> tuple[bytes, int]:
         """The payload of a result that is not plain."""
-        from pyproc import codec as codecs
-
         if type(value).__name__ in ("coroutine", "generator", "async_generator"):
             value = plan.result(value)
         try:
-            return codecs.encode_value(value, self._word)
+            return self._encode(value)
         except errors.CodecError as error:
             raise _codec_refusal(error) from None
 
-    def too_large(self, size: int, limit: int) -> NoReturn:
+    def _encode(self, value: object) -> tuple[bytes, int]:
+        from pyproc import codec as codecs
+        from pyproc.worker import large
+
+        if self._results is None:
+            self._results = large.Results(self._worker)
+        # A stream's items are small, or wait in the socket for their reader.
+        gathered = self._results.gather() if self._word == "result" else None
+        try:
+            return codecs.encode_value(value, self._word, gathered)
+        except large.Inline as refused:
+            if refused.size > _INLINE_MAX or refused.size > self._results.most:
+                self.too_large(refused.size, self._results.most, refused.why())
+            return codecs.encode_value(value, self._word)
+
+    def too_large(self, size: int, limit: int, why: str = "") -> NoReturn:
         """A result is over the limit."""
         raise Refusal(
             errors.KIND_TOO_LARGE,
             "pyproc.ResultTooLarge",
             f"the {self._word} takes {size} bytes, at most {limit} may be sent: see "
-            f"Limits(result_size=)",
+            f"Limits(result_size=){why}",
             self._word,
         )
 

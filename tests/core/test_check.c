@@ -127,6 +127,16 @@ static const struct bad_body bad_bodies[] = {
     WORKER("\x2a\x17" ID "\x10\1\x1a\0\x1a\x08\x08\1\x10\xff\xff\xff\xff\x0f", "not before it"),
     WORKER("\x2a\x0f" ID "\x10\1\x1a\2\x40\2", "too large"),
     WORKER("\x2a\x0f" ID "\x10\1\x1a\2\x52\0", "unknown"),
+    /* MemoryRequest and MemoryGrant. */
+    WORKER("\x82\1\x0b" ID "\x10\1", NULL),
+    WORKER("\x82\1\x02\x10\1", "memory: the id is 0"),
+    WORKER("\x82\1\x09" ID, "memory: the size is 0"),
+    WORKER("\x82\1\x11" ID "\x10\1\x18\x80\x80\x80\x80\x10", "too large"),
+    HOST("\x82\1\x0b" ID "\x10\1", "this end may not send"),
+    HOST("\x8a\1\x0d" ID "\x10\1\x28\1", NULL),
+    HOST("\x8a\1\x0d" ID "\x10\1\x28\2", "too large"),
+    HOST("\x8a\1\x09" ID, "memory: the size is 0"),
+    WORKER("\x8a\1\x0b" ID "\x10\1", "this end may not send"),
     /* Log. */
     WORKER("\x42\x09" NAN_TIME, "not finite"),
     WORKER("\x42\x09\x31\0\0\0\0\0\0\xf0\xff", "not finite"),

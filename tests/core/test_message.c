@@ -22,7 +22,8 @@ static enum pp_sender sender_of(enum pp_message_kind kind)
     bool client = kind == PP_MESSAGE_CLIENT_HELLO || kind == PP_MESSAGE_AUTHENTICATE ||
                   kind == PP_MESSAGE_CALL_OPTIONS || kind == PP_MESSAGE_REVOKE;
     bool host = kind == PP_MESSAGE_HELLO || kind == PP_MESSAGE_CALL || kind == PP_MESSAGE_GOODBYE ||
-                kind == PP_MESSAGE_STREAM_CREDIT || kind == PP_MESSAGE_CANCEL;
+                kind == PP_MESSAGE_STREAM_CREDIT || kind == PP_MESSAGE_CANCEL ||
+                kind == PP_MESSAGE_MEMORY_GRANT;
 
     if (kind >= PP_MESSAGE_CLIENT_HELLO)
         return client ? PP_FROM_CLIENT : PP_FROM_SERVER;

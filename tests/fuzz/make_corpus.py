@@ -11,7 +11,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "core" / "golden" / "golden.h"
-FROM_HOST = ("hello", "hello_least", "call", "goodbye", "stream_credit", "cancel")
+FROM_HOST = (
+    "hello", "hello_least", "call", "goodbye", "stream_credit", "cancel", "memory_grant",
+    "memory_refusal",
+)  # fmt: skip
 FROM_CLIENT = ("client_hello", "authenticate", "call_options", "revoke")
 FROM_SERVER = ("server_hello", "welcome", "welcome_least", "denied", "call_end", "call_end_least")
 VECTOR = re.compile(r"golden_(\w+)\[\] = \{([^}]*)\}")

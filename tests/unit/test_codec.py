@@ -132,7 +132,6 @@ def test_not_a_number_is_still_none() -> None:
         (Text("a"), "a"),
         (collections.OrderedDict(a=1), {"a": 1}),
         (collections.Counter("aa"), {"a": 2}),
-        (memoryview(b"xyz")[::2], b"xz"),
         ([Row((1,))], [{"name": (1,), "colour": "red"}]),
     ],
 )

@@ -18,7 +18,8 @@ HEADER = HERE / "golden.h"
 #: Name of the vector -> the Envelope in protobuf's text format.
 MESSAGES = {
     "hello": """hello {
-        version: 1 max_frame: 16777216 max_result: 67108864 target_kind: TARGET_FUNCTIONS
+        version: 1 max_frame: 16777216 max_result: 67108864 max_memory: 268435456
+        buffer_threshold: 65536 target_kind: TARGET_FUNCTIONS
         target: "docs:app" file: "/srv/app/docs.py"
         functions { name: "extract" module: "docs" qualname: "Reader.extract"
                     file: "/srv/app/docs.py" pickled: "\\x80\\x05\\x00." }
@@ -77,6 +78,9 @@ MESSAGES = {
     "progress": """progress {
         sequence: 4 call: 6 done: 0.5 total: 2.25 has_total: true message: "page \\303\\237" }""",
     "progress_least": "progress { call: 1 }",
+    "memory_request": "memory_request { id: 6 size: 67108864 number: 2 }",
+    "memory_grant": "memory_grant { id: 6 size: 67108864 number: 2 warm: true }",
+    "memory_refusal": "memory_grant { id: 6 size: 1 number: 300 error: 24 }",
     "cancel": "cancel { id: 6 timeout: true }",
     "client_hello": """client_hello {
         version: 1 max_frame: 16777216 nonce: "0123456789abcdef0123456789abcdef" key: "ops" }""",

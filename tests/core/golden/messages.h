@@ -36,6 +36,7 @@ static const struct pp_failure_node nodes[] = {
 static const struct pp_message messages[] = {
     {PP_MESSAGE_HELLO, {.hello = {
         .version = 1, .max_frame = 16777216, .max_result = 67108864,
+        .max_memory = 268435456, .buffer_threshold = 65536,
         .target_kind = PP_TARGET_FUNCTIONS, .target = TEXT("docs:app"),
         .file = TEXT("/srv/app/docs.py"), .functions = sources, .n_functions = 2,
         .path = search_path, .n_path = 3, .prefix = TEXT("/venv"), .base_prefix = TEXT("/usr"),
@@ -92,6 +93,10 @@ static const struct pp_message messages[] = {
         .sequence = 4, .call = 6, .done = 0.5, .total = 2.25, .has_total = true,
         .message = TEXT("page \xc3\x9f")}}},
     {PP_MESSAGE_PROGRESS, {.progress = {.call = 1}}},
+    {PP_MESSAGE_MEMORY_REQUEST, {.memory_request = {.id = 6, .size = 67108864, .number = 2}}},
+    {PP_MESSAGE_MEMORY_GRANT,
+     {.memory_grant = {.id = 6, .size = 67108864, .number = 2, .warm = true}}},
+    {PP_MESSAGE_MEMORY_GRANT, {.memory_grant = {.id = 6, .size = 1, .number = 300, .error = 24}}},
     {PP_MESSAGE_CANCEL, {.cancel = {.id = 6, .timeout = true}}},
     {PP_MESSAGE_CLIENT_HELLO, {.client_hello = {
         .version = 1, .max_frame = 16777216, .nonce = TEXT("0123456789abcdef0123456789abcdef"),
