@@ -93,7 +93,7 @@ async def _drive_async(worker: _worker.Worker, generator: Any) -> None:
             return
         async for item in generator:
             state = add(item)
-            if state and (state == _STOP or not await _credit(worker)):
+            if state and not await _credit(worker):
                 return
     except asyncio.CancelledError:
         if not is_closed(worker):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import pyproc
-from pyproc import Pool, errors
+from pyproc import Pool, Timeouts, errors
 
 APP = Path(__file__).with_name("apps") / "streaming_app.py"
 DEADLINE = 60.0
@@ -235,6 +235,19 @@ def test_the_time_of_the_whole_stream_is_limited(pool: Pool, tmp_path: Path) -> 
     assert items[:3] == [1, 2, 3]
     assert isinstance(error, errors.TaskTimeout)
     assert error.stage == "run"
+
+
+@pytest.mark.parametrize("name", ["count", "acount"])
+def test_a_stream_that_is_asked_to_stop_in_time_is_no_stream_that_ended(name: str) -> None:
+    with Pool(APP, workers=1, timeouts=Timeouts(grace=DEADLINE)) as pool:
+        pid = pool.call("pid")
+        for _ in range(10):
+            stream = pool.options(timeout=0.02, buffersize=100).stream(name, 10**9)
+            items, error = taken(stream)
+            assert items == list(range(len(items)))
+            assert isinstance(error, errors.TaskTimeout)
+        assert list(pool.stream(name, 1000)) == list(range(1000))
+        assert pool.call("pid") == pid, "the worker lives on"
 
 
 def test_the_time_of_an_item_is_limited(pool: Pool, tmp_path: Path) -> None:
