@@ -93,7 +93,7 @@ def lists_the_hosts_descriptors(bait: Bait) -> object:
     return len(os.listdir(f"/proc/{bait['host']}/fd")) > 0
 
 
-@attack("proc")
+@attack("proc", root=True)
 def reads_the_keepers_map(bait: Bait) -> object:
     return read(f"/proc/{os.getppid()}/maps").index(b"r-x") > 0
 
