@@ -20,7 +20,7 @@ from typing import Any, Literal, Never, Self, cast
 from pyproc import _core, _options, aio, config
 from pyproc.calls import Calls
 from pyproc.delivery import Delivery
-from pyproc.errors import PoolClosed
+from pyproc.errors import PoolClosed, RequestRefused
 from pyproc.events import Events
 from pyproc.files import NO_FILES, Attachments
 from pyproc.resilience import Guard, Retry
@@ -55,6 +55,14 @@ class _ServedCalls(Calls):
             settle(error, by, value, 0 if error is not None else 1)
 
         return super().submit_raw(function, payload, codec, 0, settled, queue, keywords, files)
+
+    def stream(self, function: str, /, *args: Any, **kwargs: Any) -> Never:
+        """Not at a server: RequestRefused."""
+        raise RequestRefused("streams do not travel to a server: call a function that answers once")
+
+    def astream(self, function: str, /, *args: Any, **kwargs: Any) -> Never:
+        """Not at a server: RequestRefused."""
+        raise RequestRefused("streams do not travel to a server: call a function that answers once")
 
 
 class Client(_ServedCalls):
