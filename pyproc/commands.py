@@ -116,6 +116,11 @@ class _Desk:
             os.close(pidfd)
         return {"pid": pid}
 
+    def dump(self, worker: int) -> dict[str, Any]:
+        """The stacks of a living worker."""
+        pid = self._pid_of(worker)
+        return {"worker": worker, "pid": pid, "stack": self._pool.dump(worker)}
+
     def rotate(self) -> bool:
         """Begins a new file of the audit log with the next event."""
         self._pool._operations.rotate()

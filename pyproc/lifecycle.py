@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pyproc import _core
     from pyproc._confine import Confinement
     from pyproc.delivery import Delivery
+    from pyproc.events import Events
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Lifecycle:
     _core: _core.Pool
     _delivery: Delivery
     _confined: Confinement
+    _events: Events
+    _dumping: threading.Lock
     _least: int
     _most: int
 
@@ -92,6 +96,18 @@ class Lifecycle:
             raise TimeoutError(
                 f"reload: not done within {timeout} s; stats()['generation'] names the current one"
             )
+
+    def dump(self, worker: int, timeout: float = 5.0) -> str:
+        """The Python stacks of all threads of a living worker, by its `WorkerInfo.id`; its call
+        goes on. They are the worker's own words. Raises ProcessLookupError when it cannot be asked
+        (the text says why: it starts, ends, is stopped), TimeoutError."""
+        if isinstance(worker, bool) or not isinstance(worker, int) or worker < 0:
+            raise TypeError(f"dump({worker!r}): the number of a worker is needed")
+        _check_timeout(timeout, "dump")
+        with self._dumping:
+            text = self._core.dump(worker, timeout)
+        self._events.add("dump", "stacks were asked for", worker)
+        return text
 
     def drain(self, timeout: float | None = None) -> bool:
         """Refuses new calls from now on (PoolClosed) and waits for the admitted ones, for at most

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import math
 import os
+import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -117,6 +118,7 @@ class Pool(Calls, Lifecycle, Watching):
         self._large, stock = _options.buffers(buffer_threshold, buffer_stock)
         least, most = _options.worker_counts(workers, min_workers, max_workers)
         self._events = Events(on_event)
+        self._dumping = threading.Lock()
         self._guard = Guard(retry or Retry(), breaker, quarantine_after, self._events)
         self._operations = Operations(self._events, self._guard)
         self._captured = Captured() if output == "capture" else None

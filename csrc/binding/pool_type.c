@@ -303,6 +303,34 @@ static PyObject *pool_hear(PyObject *self, PyTypeObject *type, PyObject *const *
     Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
+static PyObject *pool_dump(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                           Py_ssize_t n_args, PyObject *names)
+{
+    PyObject *text = NULL;
+    int64_t timeout;
+    unsigned long worker;
+    size_t n = 0;
+    char *buffer;
+    int r;
+
+    (void)type;
+    if (!pp_count_is(n_args, 2, names, "dump") || pp_span(args[1], &timeout) < 0)
+        return NULL;
+    worker = PyLong_AsUnsignedLong(args[0]);
+    if (PyErr_Occurred())
+        return NULL;
+    buffer = PyMem_Malloc(PYPROC_DUMP_MAX);
+    if (!buffer)
+        return PyErr_NoMemory();
+    Py_BEGIN_ALLOW_THREADS r =
+        pyproc_dump(pp_pool_of(self), worker > UINT32_MAX ? UINT32_MAX : (uint32_t)worker, timeout,
+                    buffer, PYPROC_DUMP_MAX, &n);
+    Py_END_ALLOW_THREADS if (r < 0) pp_raise_errno(r);
+    else text = PyUnicode_DecodeUTF8(buffer, (Py_ssize_t)n, "backslashreplace");
+    PyMem_Free(buffer);
+    return text;
+}
+
 static PyObject *pool_stats(PyObject *self, PyObject *unused)
 {
     struct pyproc_stats stats;
@@ -424,6 +452,8 @@ static PyMethodDef pool_methods[] = {
     {"resize", FAST(pool_resize), FAST_FLAGS, PyDoc_STR("resize(min_workers, max_workers)")},
     {"hear", FAST(pool_hear), FAST_FLAGS,
      PyDoc_STR("hear(timeout): waits until what idle workers wrote is in the queue")},
+    {"dump", FAST(pool_dump), FAST_FLAGS,
+     PyDoc_STR("dump(worker, timeout) -> the Python stacks of a worker that lives on")},
     {"stats", pool_stats, METH_NOARGS, PyDoc_STR("stats() -> dict of counters")},
     {"workers", pool_workers, METH_NOARGS,
      PyDoc_STR("workers() -> list of (id, pid, state, tasks done, age in seconds, start\n"

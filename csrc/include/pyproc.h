@@ -449,6 +449,14 @@ struct pyproc_worker_info {
 PYPROC_API size_t pyproc_workers(struct pyproc_pool *pool, struct pyproc_worker_info *infos,
                                  size_t max);
 
+enum { PYPROC_DUMP_MAX = 64 * 1024 };
+
+/* The Python stacks of a worker that lives on: at most `size` bytes into `text`, of PYPROC_DUMP_MAX
+ * that there may be. They are its own words. One at a time for each worker. 0, or a negative errno
+ * with pyproc_error_text(): -ESRCH when it cannot be asked, -ETIMEDOUT after `timeout` ns. */
+PYPROC_API int pyproc_dump(struct pyproc_pool *pool, uint32_t worker, int64_t timeout, char *text,
+                           size_t size, size_t *np);
+
 /* Names and signatures that the first worker published: calls `each` for every
  * function, without any lock held. */
 PYPROC_API void pyproc_functions(struct pyproc_pool *pool,

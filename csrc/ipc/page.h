@@ -18,7 +18,7 @@
  * have different C libraries. */
 enum {
     PP_SIGNAL_STOP = 61, /* the call in `cancelled` is to stop by itself */
-    PP_SIGNAL_DUMP = 62, /* leave a stack: the end is near */
+    PP_SIGNAL_DUMP = 62, /* leave a stack; then wait for the end, unless `look` is set */
 };
 
 /* Why a call is asked to stop. */
@@ -39,6 +39,7 @@ struct pp_control_page {
         stream_wanted;     /* the running stream is to send when it has made so many items */
     _Atomic uint32_t soft; /* enum pp_soft: why; written before `cancelled` */
     uint32_t no_processes; /* 1: it is to start none once it is ready; never changes after birth */
+    _Atomic uint32_t look; /* not 0: the number of a wish for a stack of a worker that lives on */
 };
 
 /* Written by the worker. Items of a running chunk are appended to `area`: first the
@@ -53,6 +54,7 @@ struct pp_status_page {
     _Atomic uint64_t dumped;     /* 1: the stack that was asked for is in the crash file */
     _Atomic uint32_t refused;    /* 1 + the number of the system call that ended it; 0: none */
     uint64_t refused_arguments[6];
+    _Atomic uint32_t looked; /* the newest `look` whose stack is in the crash file */
     /* Items of a running stream that are not sent yet are in the area too, see
      * worker/credit.c: one word holds items << 32 | bytes, so that they always agree. */
     _Atomic uint64_t stream_id;   /* wire id; 0: none */

@@ -251,6 +251,7 @@ struct pyproc_pool {
     int64_t recall_at;   /* when to look for calls that wait behind a slow one */
     int64_t dumps_at;    /* when to look for stacks that were asked for */
     int64_t close_at;    /* when those that were told to leave are killed */
+    uint32_t looks;      /* lock: number of the newest wish for a living worker's stacks */
     bool orphan;         /* lock: nobody will close or join: the loop frees it all */
     bool hurry;          /* lock: close without letting idle workers leave by themselves */
     bool joined;         /* lock: somebody joins the loop thread */

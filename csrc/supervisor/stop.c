@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "supervisor/obituary.h"
 #include "supervisor/usage.h"
 
 #include <errno.h>
@@ -68,9 +69,15 @@ static const char *find_field(const char *text, const char *name)
     return at ? at + strlen(name) : "";
 }
 
-/* Why a living process did not write what it was asked for. */
-static const char *why_silent(const struct pp_worker *worker)
+static uint64_t signals_in(const char *status, const char *name)
 {
+    return strtoull(find_field(status, name), NULL, 16);
+}
+
+/* Why a living process did not write what it was asked for. */
+static const char *why_silent(const struct pp_worker *worker, const char *late)
+{
+    const uint64_t bit = 1ULL << (PP_SIGNAL_DUMP - 1);
     char path[32], text[2048];
     PP_AUTO_FD fd = -1;
     ssize_t n = -1;
@@ -86,12 +93,11 @@ static const char *why_silent(const struct pp_worker *worker)
         return "the process was stopped";
     if (state == 'D')
         return "the process hung in the kernel";
-    if (strtoull(find_field(text, "\nSigBlk:\t"), NULL, 16) & (1ULL << (PP_SIGNAL_DUMP - 1)))
+    if (signals_in(text, "\nSigBlk:\t") & bit)
         return "the process blocks the signal that asks for one";
-    if (!(strtoull(find_field(text, "\nSigCgt:\t"), NULL, 16) & (1ULL << (PP_SIGNAL_DUMP - 1))))
+    if (!(signals_in(text, "\nSigCgt:\t") & bit))
         return "the process has no handler for the signal that asks for one";
-    return doomed_by(worker, "memory") ? "the process did not write one within 8 ms"
-                                       : "the process did not write one within 10 ms";
+    return late;
 }
 
 /* True when the kill has to wait. */
@@ -99,6 +105,7 @@ static bool awaits_stack(struct pp_worker *worker)
 {
     if (!worker->dump_asked) {
         worker->dump_asked = true;
+        atomic_store(&worker->control->look, 0); /* this time it does not go on */
         if (!has_a_story(worker) || !send(worker, PP_SIGNAL_DUMP))
             return false;
         worker->dump_until =
@@ -110,10 +117,47 @@ static bool awaits_stack(struct pp_worker *worker)
     if (atomic_load(&worker->status->dumped) == 0) {
         if (pp_now() < worker->dump_until)
             return true;
-        worker->no_stack = why_silent(worker);
+        worker->no_stack = why_silent(worker, doomed_by(worker, "memory")
+                                                  ? "the process did not write one within 8 ms"
+                                                  : "the process did not write one within 10 ms");
     }
     worker->dump_until = PP_NEVER;
     return false;
+}
+
+const char *pp_worker_look(struct pp_worker *worker, uint32_t number)
+{
+    int state = atomic_load(&worker->state);
+    const char *why;
+
+    if (worker->pidfd < 0 || worker->dump_asked || worker->killed ||
+        (state != PP_WORKER_READY && state != PP_WORKER_BUSY && state != PP_WORKER_DRAINING))
+        return "the worker is being started, or ends";
+    /* Without its handler the signal would end it. */
+    why = why_silent(worker, NULL);
+    if (why)
+        return why;
+    atomic_store(&worker->control->look, number);
+    return send(worker, PP_SIGNAL_DUMP) ? NULL : "the worker ends";
+}
+
+bool pp_worker_looked(struct pp_worker *worker, uint32_t number, char *text, size_t size,
+                      size_t *np)
+{
+    static const char blank[4096];
+    ssize_t n;
+
+    if (atomic_load(&worker->status->looked) != number)
+        return false;
+    n = pread(worker->crash_fd, text, size, 0);
+    *np = n > 0 ? strnlen(text, (size_t)n) : 0;
+    /* The next one begins at the start again, and a crash does not show this one: the offset is
+     * the worker's too. */
+    for (off_t at = 0; at < PP_CRASH_SIZE; at += (off_t)sizeof blank)
+        if (pwrite(worker->crash_fd, blank, sizeof blank, at) < 0)
+            break;
+    (void)lseek(worker->crash_fd, 0, SEEK_SET);
+    return true;
 }
 
 /* What it holds at the very end is what the error calls its peak. */

@@ -153,6 +153,12 @@ bool pp_worker_doom(struct pp_worker *worker, const char *cause);
 /* Loop: carries out a doom; one that runs code is first asked for its stack, and killed by a
  * later call: at dump_until, or before it when the stack is there. */
 void pp_worker_kill(struct pp_worker *worker);
+/* Any thread, the pool's lock held: asks a worker that lives on for its stacks, under a number
+ * above 0 that it has not been asked with before. NULL, or why it cannot be asked; lent for ever. */
+const char *pp_worker_look(struct pp_worker *worker, uint32_t number);
+/* The same: whether the answer to `number` is there; then takes it into `text`. */
+bool pp_worker_looked(struct pp_worker *worker, uint32_t number, char *text, size_t size,
+                      size_t *np);
 /* Loop: asks the running call to stop by itself. */
 void pp_worker_soften(struct pp_worker *worker, uint64_t call, enum pp_soft why);
 /* Loop: lets it leave by itself: it sees the end of its channel when it is idle. */

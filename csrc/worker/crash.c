@@ -11,6 +11,7 @@
 
 /* The handler knows no arguments; one worker a process. */
 static struct pp_status_page *_Atomic watched;
+static const struct pp_control_page *_Atomic ordered;
 
 enum { STACK_SIZE = 64 * 1024 };
 
@@ -18,11 +19,17 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t stack_key;
 static bool has_key;
 
-static _Noreturn void dumped(int number)
+static void dumped(int number)
 {
     struct pp_status_page *page = atomic_load(&watched);
+    const struct pp_control_page *control = atomic_load(&ordered);
+    uint32_t look = control ? atomic_load(&control->look) : 0;
 
     (void)number;
+    if (page && look) { /* somebody only looks: the call goes on */
+        atomic_store(&page->looked, look);
+        return;
+    }
     if (page)
         atomic_store(&page->dumped, 1);
     /* The host kills next. A call that the signal has interrupted must not go on as if it had
@@ -36,6 +43,7 @@ int pp_worker_watch_dumps(struct pp_worker *worker)
     struct sigaction action = {.sa_handler = dumped, .sa_flags = SA_RESTART | SA_ONSTACK};
 
     atomic_store(&watched, worker->status);
+    atomic_store(&ordered, worker->control);
     (void)sigemptyset(&action.sa_mask);
     if (sigaction(PP_SIGNAL_DUMP, &action, NULL) < 0)
         return pp_fail(-errno, "watch for the host's wish for a stack");
