@@ -154,7 +154,7 @@ bool pp_worker_doom(struct pp_worker *worker, const char *cause);
  * later call: at dump_until, or before it when the stack is there. */
 void pp_worker_kill(struct pp_worker *worker);
 /* Any thread, the pool's lock held: asks a worker that lives on for its stacks, under a number
- * above 0 that it has not been asked with before. NULL, or why it cannot be asked; lent for ever. */
+ * above 0 that it has not been asked with before. NULL, or why it cannot be asked; lent. */
 const char *pp_worker_look(struct pp_worker *worker, uint32_t number);
 /* The same: whether the answer to `number` is there; then takes it into `text`. */
 bool pp_worker_looked(struct pp_worker *worker, uint32_t number, char *text, size_t size,
