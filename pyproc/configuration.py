@@ -70,12 +70,20 @@ class ServeTable(msgspec.Struct, kw_only=True):
     owner: str | int | UnsetType = UNSET
     group: str | int | UnsetType = UNSET
     policy: str | UnsetType = UNSET
-    key_file: str | UnsetType = UNSET
+    keys: str | UnsetType = UNSET
+    require_key: bool | UnsetType = UNSET
     allow_uids: list[int] | UnsetType = UNSET
     allow_gids: list[int] | UnsetType = UNSET
+    errors: Literal["safe", "full"] | UnsetType = UNSET
     max_clients: int | UnsetType = UNSET
-    metrics: str | UnsetType = UNSET
-    http: str | UnsetType = UNSET
+    max_in_flight: int | UnsetType = UNSET
+    max_frame: int | str | UnsetType = UNSET
+    max_client_bytes: int | str | UnsetType = UNSET
+    max_bytes: int | str | UnsetType = UNSET
+    handshake_timeout: float | UnsetType = UNSET
+    idle_timeout: float | UnsetType | None = UNSET
+    drain_timeout: float | UnsetType | None = UNSET
+    audit_allowed: bool | UnsetType = UNSET
 
 
 class ControlTable(msgspec.Struct, kw_only=True):
@@ -206,7 +214,7 @@ def _check(document: Document, place: str | None) -> None:
 _PATHS = {
     ("audit", "path"), ("audit", "key_file"), ("audit", "head"), ("audit", "recipient_file"),
     ("control", "path"), ("control", "policy"), ("serve", "socket"), ("serve", "policy"),
-    ("serve", "key_file"), ("pool", "cwd"), ("pool", "bundles"),
+    ("serve", "keys"), ("pool", "cwd"), ("pool", "bundles"),
 }  # fmt: skip
 
 

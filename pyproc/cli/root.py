@@ -18,6 +18,7 @@ COMMANDS = {
     "init": "project",
     "call": "calls",
     "bench": "calls",
+    "serve": "daemon",
     "ps": "watch",
     "top": "watch",
     "stats": "watch",
