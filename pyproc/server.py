@@ -52,6 +52,7 @@ class Server:
     """A named socket in front of pools. Any thread; closed before its pools are.
 
     pools: one pool, or one for each tenant ("" is that of roles without a tenant).
+    mode, owner, group: of the socket; names and "0660" do, too.
     socket: its path. Its directory is made with mode 0700 when it is not there, and refused when
         others may write there or it is more open than directory_mode.
     listening: the descriptor of a listening socket instead, as systemd gives.
@@ -74,10 +75,10 @@ class Server:
         socket: str | os.PathLike[str] | None = None,
         *,
         listening: int | None = None,
-        mode: int = 0o600,
-        directory_mode: int = 0o700,
-        owner: int | None = None,
-        group: int | None = None,
+        mode: int | str = 0o600,
+        directory_mode: int | str = 0o700,
+        owner: int | str | None = None,
+        group: int | str | None = None,
         policy: Policy | None = None,
         keys: Mapping[str, str | os.PathLike[str] | bytes] | None = None,
         require_key: bool = False,
@@ -123,10 +124,10 @@ class Server:
                 policy=self._table(policy),
                 path=self._path,
                 listening=listening,
-                mode=mode,
-                directory_mode=directory_mode,
-                owner=owner,
-                group=group,
+                mode=_mode(mode, "mode"),
+                directory_mode=_mode(directory_mode, "directory_mode"),
+                owner=_number(owner, "owner"),
+                group=_number(group, "group"),
                 max_clients=_positive(max_clients, "max_clients"),
                 max_in_flight=_positive(max_in_flight, "max_in_flight"),
                 max_frame=config.parse_size(max_frame, "max_frame"),
@@ -246,6 +247,31 @@ class Server:
             next(iter(self._pools.values()))._operations.tell(event, **said)
         if self._on_event is not None:
             self._on_event(name, fields)
+
+
+def _mode(value: int | str, name: str) -> int:
+    """A mode as a number, or as in chmod: "0660"."""
+    if isinstance(value, str):
+        try:
+            value = int(value, 8)
+        except ValueError:
+            raise ValueError(f'{name}={value!r}: a mode as in chmod, "0600", is needed') from None
+    if isinstance(value, bool) or not 0 <= value <= 0o777:
+        raise ValueError(f"{name}={value!r}: from 0 to 0777 is possible")
+    return value
+
+
+def _number(value: int | str | None, name: str) -> int | None:
+    """A user or group by number or name."""
+    import grp
+    import pwd
+
+    if not isinstance(value, str):
+        return value
+    try:
+        return pwd.getpwnam(value).pw_uid if name == "owner" else grp.getgrnam(value).gr_gid
+    except KeyError:
+        raise ValueError(f"{name}={value!r}: this machine knows no such name") from None
 
 
 def _positive(value: int, name: str) -> int:

@@ -269,3 +269,14 @@ def test_a_client_is_dead_in_a_forked_child(served: Served) -> None:
             os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
         assert client.call("double", 5) == 10
+
+
+def test_mode_owner_and_group_are_configurable(pool: pyproc.Pool, tmp_path: Path) -> None:
+    path = tmp_path / "run" / "s.sock"
+    with Server(pool, path, mode="0660", owner=os.geteuid(), group=os.getegid()):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    with Server(pool, path, mode=0o640):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    for wrong in ({"mode": "rw"}, {"mode": 0o1777}, {"owner": "no such user"}, {"max_clients": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            Server(pool, path, **wrong)
