@@ -23,6 +23,9 @@
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
+#ifndef F_SEAL_EXEC
+#define F_SEAL_EXEC 0x0020 /* Linux 6.3 */
+#endif
 
 enum { SIZE_SEALS = F_SEAL_SHRINK | F_SEAL_GROW };
 
@@ -233,13 +236,21 @@ static int copy_away(struct pyproc_memory *memory)
     return 0;
 }
 
+/* Its worker has added no seal of its own: such memory could not be filled again. */
+static bool size_sealed_only(int fd)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+
+    return seals >= 0 && (seals & ~F_SEAL_EXEC) == SIZE_SEALS; /* memfd.c asks for that one */
+}
+
 int pp_memory_settle(struct pyproc_memory *memory)
 {
     int r;
 
     if (memory->settled)
         return 0;
-    if (!memory->lost && fcntl(memory->fd, F_GET_SEALS) == SIZE_SEALS && pp_memory_alone(memory)) {
+    if (!memory->lost && size_sealed_only(memory->fd) && pp_memory_alone(memory)) {
         r = memory->map ? 0 : map(memory, PROT_READ, MAP_SHARED);
     } else {
         memory->lost = true;
