@@ -58,7 +58,7 @@ static int take_key(struct pyproc_client *client, const struct pyproc_key *key)
         memcpy(secret, key->secret.data, n);
     if (r == 0) {
         (void)snprintf(client->key_id, sizeof client->key_id, "%s", key->id);
-        client->secret = malloc(n);
+        client->secret = malloc(n ? n : 1);
         client->secret_size = n;
         if (client->secret)
             memcpy(client->secret, secret, n);

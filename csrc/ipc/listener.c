@@ -139,7 +139,7 @@ static int make_socket(const struct pp_listener_plan *plan, struct pp_listener *
 {
     char hidden[32];
     uint64_t random;
-    struct stat made;
+    struct stat made = {0};
     int r;
 
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)

@@ -236,8 +236,13 @@ static struct pp_bytes plain(struct pyproc_reply *memory, struct pyproc_bytes te
     char *mine = text.size ? pp_reply_alloc(memory, text.size) : NULL;
     const char *from = text.data;
 
-    for (size_t i = 0; mine && i < text.size; i++)
-        mine[i] = (from[i] >= ' ' && from[i] < 0x7f) || from[i] == '\n' ? from[i] : '?';
+    for (size_t i = 0; mine && i < text.size; i++) {
+        bool is_plain = (from[i] >= ' ' && from[i] < 0x7f) || from[i] == '\n';
+
+        mine[i] = '?';
+        if (is_plain)
+            mine[i] = from[i];
+    }
     return (struct pp_bytes){(const uint8_t *)mine, mine ? text.size : 0};
 }
 

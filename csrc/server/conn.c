@@ -273,8 +273,8 @@ static void put_reader_away(struct pp_conn *conn)
 static int receive(struct pp_conn *conn)
 {
     struct pyproc_server *server = conn->server;
-    uint8_t *space;
-    size_t room;
+    uint8_t *space = NULL;
+    size_t room = 0;
     ssize_t n;
     int r = 0;
 

@@ -121,7 +121,7 @@ static const char *take_value(struct walk *walk, bool is_rich)
     if (tag < 0x80 || tag >= 0xe0)
         return NULL;
     if (tag < 0x90)
-        return open_items(walk, 2 * (tag & 0x0fU));
+        return open_items(walk, 2 * (uint64_t)(tag & 0x0fU));
     if (tag < 0xa0)
         return open_items(walk, tag & 0x0fU);
     if (tag < 0xc0)

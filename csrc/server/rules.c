@@ -127,7 +127,7 @@ int pp_rules_new(const struct pyproc_policy *plan, size_t n_tenants, struct pp_r
     if (r == 0 && rules->needs_key && rules->n_keys == 0)
         r = pp_fail(-EINVAL, "ask for a key where there is none");
     if (r < 0)
-        rules = pp_rules_free(rules);
+        (void)pp_rules_free(rules);
     else
         *rulesp = rules;
     return r;

