@@ -8,6 +8,7 @@ the caller gave. Any thread.
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import logging
 import os
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pyproc.events import Events
 
 VERSION = 1
+_numbers = itertools.count(1)  # of the process: two pools never choose one name
 #: Text of a worker in a bundle, and the request, at most so many bytes.
 TEXT_MAX = 64 * 1024
 _NAME = re.compile(r"\d{8}T\d{6}-\d{6}-.*\.json")
@@ -63,7 +65,6 @@ class Bundles:
             raise TypeError(f"bundles={options!r}: a directory or a BundleOptions is needed")
         self._options, self._events, self._target = options, events, target
         self._lock = threading.Lock()
-        self._count = 0
         self._folder = os.path.abspath(options.path)
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         status = os.stat(self._folder, follow_symlinks=False)
@@ -105,10 +106,10 @@ class Bundles:
                 else "the options say no" if payload else "it is not known: an item of a chunk"
             )  # fmt: skip
         with self._lock:
-            self._count += 1
+            number = next(_numbers) % 10**6
             moment = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
             safe = re.sub(r"[^A-Za-z0-9_.-]", "_", function)[:60]
-            name = f"{moment}-{self._count % 10**6:06d}-{os.getpid()}-{safe}.json"
+            name = f"{moment}-{number:06d}-{os.getpid()}-{safe}.json"
             place = os.path.join(self._folder, name)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             with open(os.open(place + ".new", flags, 0o600), "w", encoding="ascii") as file:
