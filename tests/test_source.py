@@ -40,7 +40,10 @@ MAY_INCLUDE: dict[str, tuple[str, ...]] = {
     "binding": ("include", "base"),
 }
 #: Files of other rooms that a room may include all the same.
-ALSO = {"binding": ("worker/serve.h", "security/compile.h")}
+ALSO = {
+    "binding": ("worker/serve.h", "security/compile.h"),
+    "metrics": ("include/pyproc.h",),  # what it counts is public
+}
 
 #: An outside header -> the only place that may include it.
 DOORS = {

@@ -353,6 +353,44 @@ static PyObject *pool_stats(PyObject *self, PyObject *unused)
             return dict;
 }
 
+/* (counts, sum in seconds) */
+static PyObject *histogram_of(const struct pyproc_histogram *from)
+{
+    PyObject *counts = PyTuple_New(PYPROC_BUCKETS);
+
+    for (int i = 0; counts && i < PYPROC_BUCKETS; i++) {
+        PyObject *count = PyLong_FromUnsignedLongLong(from->counts[i]);
+
+        if (!count || PyTuple_SetItem(counts, i, count) < 0)
+            Py_CLEAR(counts);
+    }
+    return counts ? Py_BuildValue("Nd", counts, (double)from->sum_ns / 1e9) : NULL;
+}
+
+/* (bounds in seconds, wait, run) */
+static PyObject *pool_latency(PyObject *self, PyObject *unused)
+{
+    struct pyproc_latency latency;
+    PyObject *bounds, *wait, *run;
+
+    (void)unused;
+    pyproc_latency(pp_pool_of(self), &latency);
+    bounds = PyTuple_New(PYPROC_BUCKETS - 1);
+    for (int i = 0; bounds && i < PYPROC_BUCKETS - 1; i++) {
+        PyObject *bound = PyFloat_FromDouble((double)latency.bounds_ns[i] / 1e9);
+
+        if (!bound || PyTuple_SetItem(bounds, i, bound) < 0)
+            Py_CLEAR(bounds);
+    }
+    wait = bounds ? histogram_of(&latency.wait) : NULL;
+    run = wait ? histogram_of(&latency.run) : NULL;
+    if (run)
+        return Py_BuildValue("NNN", bounds, wait, run);
+    Py_XDECREF(bounds);
+    Py_XDECREF(wait);
+    return NULL;
+}
+
 enum { WORKERS_MAX = 8192 };
 
 /* [(id, pid, state, tasks done, age, start method, start reason, generation, rss)] */
@@ -455,6 +493,8 @@ static PyMethodDef pool_methods[] = {
     {"dump", FAST(pool_dump), FAST_FLAGS,
      PyDoc_STR("dump(worker, timeout) -> the Python stacks of a worker that lives on")},
     {"stats", pool_stats, METH_NOARGS, PyDoc_STR("stats() -> dict of counters")},
+    {"latency", pool_latency, METH_NOARGS,
+     PyDoc_STR("latency() -> (bounds in seconds, wait, run), each histogram (counts, sum)")},
     {"workers", pool_workers, METH_NOARGS,
      PyDoc_STR("workers() -> list of (id, pid, state, tasks done, age in seconds, start\n"
                "method, start reason, generation, bytes resident)")},

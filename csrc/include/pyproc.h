@@ -433,6 +433,20 @@ struct pyproc_stats {
 
 PYPROC_API void pyproc_stats(struct pyproc_pool *pool, struct pyproc_stats *stats);
 
+/* Durations since the pool was opened: bucket i counts those of at most bounds_ns[i], the last one
+ * the rest. A chunk of a map and a stream count as one call each. */
+enum { PYPROC_BUCKETS = 21 };
+struct pyproc_histogram {
+    uint64_t counts[PYPROC_BUCKETS];
+    uint64_t sum_ns;
+};
+struct pyproc_latency {
+    int64_t bounds_ns[PYPROC_BUCKETS - 1];
+    struct pyproc_histogram wait; /* from admission until a worker had the call */
+    struct pyproc_histogram run;  /* from then until its end */
+};
+PYPROC_API void pyproc_latency(struct pyproc_pool *pool, struct pyproc_latency *latency);
+
 struct pyproc_worker_info {
     uint32_t id;
     int32_t pid;       /* 0 while launching */

@@ -3,6 +3,8 @@
 #ifndef PP_METRICS_METRICS_H
 #define PP_METRICS_METRICS_H
 
+#include "metrics/histogram.h"
+
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -12,6 +14,7 @@ struct pp_metrics {
     _Atomic uint64_t calls_cancelled, calls_rejected, calls_requeued, calls_recalled;
     _Atomic uint64_t workers_recycled, workers_retired_idle;
     _Atomic uint64_t protocol_errors, events_dropped;
+    struct pp_histogram wait, run; /* of calls */
 };
 
 static inline void pp_count(_Atomic uint64_t *counter)

@@ -34,6 +34,14 @@ static void move(struct pp_slot *slot, struct pp_call *call, struct pp_list *to)
     slot->soft = PP_SOFT_NONE;
 }
 
+/* How long the running call has waited and run, as it ends. */
+static void time_call(struct pyproc_pool *pool, const struct pp_slot *slot,
+                      const struct pp_call *call)
+{
+    pp_histogram_add(&pool->metrics.wait, slot->head_since - call->admitted);
+    pp_histogram_add(&pool->metrics.run, pp_now() - slot->head_since);
+}
+
 static const char *take_result(struct pyproc_pool *pool, struct pp_call *call,
                                const struct pp_message_result *result)
 {
@@ -140,6 +148,7 @@ static const char *take(struct pyproc_pool *pool, struct pp_slot *slot, struct b
     pp_output_ends(slot, &running->item->reply);
     pp_result_ends(running->result_limit, &running->item->reply);
     slot->output_limit = 0;
+    time_call(pool, slot, running);
     recall_over(slot, running->wire_id);
     pp_progress_flush(running);
     move(slot, running, &batch->ended);
@@ -273,6 +282,7 @@ static void end_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_c
     }
     pp_memory_ends(slot, call->wire_id, call->message.items ? reply : NULL);
     pp_worker_obituary(&slot->worker, reply);
+    time_call(pool, slot, call);
     pp_progress_flush(call);
     slot->n_inflight--;
     pp_call_end(pool, call, done);

@@ -60,6 +60,13 @@ PYPROC_API void pyproc_stats(struct pyproc_pool *pool, struct pyproc_stats *stat
     stats->workers_starting = census.starting;
 }
 
+PYPROC_API void pyproc_latency(struct pyproc_pool *pool, struct pyproc_latency *latency)
+{
+    memcpy(latency->bounds_ns, pp_histogram_bounds, sizeof latency->bounds_ns);
+    pp_histogram_read(&pool->metrics.wait, &latency->wait);
+    pp_histogram_read(&pool->metrics.run, &latency->run);
+}
+
 static void describe(const struct pyproc_pool *pool, struct pp_slot *slot,
                      struct pyproc_worker_info *info)
 {

@@ -336,6 +336,7 @@ enum { HEAR_NS = 50 * 1000 * 1000 };
 static bool attempt(struct pyproc_pool *pool, const struct pyproc_request *request,
                     const struct pyproc_wait *wait, struct pyproc_reply *reply, bool last)
 {
+    int64_t asked = pp_now(), begun;
     struct pp_slot *slot = acquire(pool, request, wait, reply);
     bool again;
 
@@ -344,6 +345,7 @@ static bool attempt(struct pyproc_pool *pool, const struct pyproc_request *reque
         return true;
     }
     pp_count(&pool->metrics.calls_admitted);
+    begun = pp_now();
     exchange(pool, slot, request, wait, reply);
     pp_channel_detach(&slot->worker.channel);
     pp_memory_ends(slot, reply->call_id, reply->end == PYPROC_END_VALUE ? reply : NULL);
@@ -359,6 +361,8 @@ static bool attempt(struct pyproc_pool *pool, const struct pyproc_request *reque
         pyproc_reply_clear(reply);
         return false;
     }
+    pp_histogram_add(&pool->metrics.wait, begun - asked);
+    pp_histogram_add(&pool->metrics.run, pp_now() - begun);
     pp_count_end(pool, reply->end);
     return true;
 }

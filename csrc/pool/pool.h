@@ -164,6 +164,7 @@ struct pp_call {
     uint64_t result_limit;  /* 0: the pool's */
     bool inline_only;       /* its result may not come in memory */
     int64_t deadline;       /* PP_NEVER: none; for waiting and running together */
+    int64_t admitted;       /* never changes */
     unsigned requeued;
     bool cancelled;                       /* lock: end it, however */
     struct pyproc_queue *queue;           /* a reference */

@@ -108,8 +108,9 @@ static int submit(struct pyproc_pool *pool, const struct pyproc_request *request
         pp_reply_end(reply, PYPROC_END_TOO_LARGE, text_for(PYPROC_END_TOO_LARGE));
         return (int)reply->end;
     }
+    call->admitted = pp_now();
     if (span != PP_NEVER)
-        call->queue_deadline = pp_after(pp_now(), span);
+        call->queue_deadline = pp_after(call->admitted, span);
     if (call->deadline < call->queue_deadline)
         call->queue_deadline = call->deadline;
     (void)pthread_mutex_lock(&pool->lock);
