@@ -125,6 +125,8 @@ class Loaded(NamedTuple):
             options["audit"] = self.document.audit
         if not isinstance(self.document.control.path, UnsetType):
             options["control"] = self.document.control.path
+        if not isinstance(self.document.control.policy, UnsetType):
+            options["control_policy"] = self.document.control.policy
         return options
 
     def serve_options(self) -> dict[str, Any]:

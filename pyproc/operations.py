@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyproc.audit import AuditOptions
     from pyproc.audit.writer import Writer
     from pyproc.bundle import BundleOptions, Bundles
+    from pyproc.access import Policy
     from pyproc.control import ControlServer
     from pyproc.events import Event, Events
     from pyproc.pool import Pool
@@ -61,6 +62,7 @@ class Operations:
         self._server: ControlServer | None = None
         self._bundles: Bundles | None = None
         self._control: str | None = None
+        self._control_policy: Policy | None = None
 
     def start(
         self,
@@ -69,10 +71,19 @@ class Operations:
         control: str | os.PathLike[str] | None,
         bundles: str | os.PathLike[str] | BundleOptions | None,
         target: str,
+        control_policy: str | os.PathLike[str] | None = None,
     ) -> None:
         """What the pool asks for. Raises what is wrong with it; `close` is due all the same."""
         events, guard = self._events, self._guard
         self._control = None if control is None else os.fspath(control)
+        if control_policy is not None:
+            if control is None:
+                raise ValueError(
+                    "control_policy= says who may use the control socket: set control="
+                )
+            from pyproc import access
+
+            self._control_policy = access.load(control_policy)
         if rate is not None:
             self._limiter = Limiter(rate)
             guard.add_gate(self._limiter.admit)
@@ -99,7 +110,9 @@ class Operations:
         if self._control is not None:
             from pyproc.control import ControlServer
 
-            self._server = ControlServer(self._control, pool, self.tell)
+            rules = self._control_policy
+            who = None if rules is None else lambda: rules
+            self._server = ControlServer(self._control, pool, self.tell, who)
 
     def close(self) -> None:
         """Once more is fine."""

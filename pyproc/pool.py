@@ -66,8 +66,9 @@ class Pool(Calls, Lifecycle, Watching):
     rate: how many calls a second are let through, RateLimited beyond: a Rate, a number for each
         function, or a dict of names (globs) to one of them. Maps wait for their turn.
     audit: where security events are written: a path or an AuditLog.
-    control: a socket for `pyproc ps`, `top`, `dump` and so on. bundles: a directory for a file
-        about each death, for `pyproc replay`.
+    control: a socket for `pyproc ps`, `top`, `dump` and so on; control_policy: a file that says
+        which commands whom (without one, all to the pool's own user and root). bundles: a directory
+        for a file about each death, for `pyproc replay`.
     buffer_threshold: buffers (bytes, numpy arrays, ...) of so many bytes go in shared memory
         instead of through a socket; None: never. buffer_stock: bytes of such memory that are kept
         to be used again.
@@ -109,6 +110,7 @@ class Pool(Calls, Lifecycle, Watching):
         rate: Rates | None = None,
         audit: str | os.PathLike[str] | AuditOptions | None = None,
         control: str | os.PathLike[str] | None = None,
+        control_policy: str | os.PathLike[str] | None = None,
         bundles: str | os.PathLike[str] | BundleOptions | None = None,
         buffer_threshold: int | str | None = "256KiB",
         buffer_stock: int | str = "256MiB",
@@ -162,7 +164,8 @@ class Pool(Calls, Lifecycle, Watching):
         self._owner = os.getpid()
         self._host_types = _host_types(target)
         try:
-            self._operations.start(rate, audit, control, bundles, str(options["target"]))
+            target_name = str(options["target"])
+            self._operations.start(rate, audit, control, bundles, target_name, control_policy)
             core = _core.Pool(**options, events=self._delivery.started())
         except BaseException:
             self._confined.close()

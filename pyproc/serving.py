@@ -116,8 +116,10 @@ def serve(
 
     socket: its path; not needed when systemd has opened one for this process. policy: a file, read
     again with SIGHUP (a wrong one is refused, and the old one stays); the workers import the
-    application afresh then, too. Each tenant of the policy gets a pool of its own. pool: options of
-    `Pool`. options: those of `Server`. started: called once it serves. drain_timeout: seconds that
+    application afresh then, too, and the audit log goes on in a new file. Each tenant of the policy
+    gets a pool of its own. pool: options of `Pool`; a tenant's name is appended to control=, since
+    each pool has a control socket of its own. options: those of `Server`. started: called once it
+    serves. drain_timeout: seconds that
     calls under way have after SIGTERM; None: as long as they take.
     """
     from pyproc import access
@@ -131,7 +133,7 @@ def serve(
     with contextlib.ExitStack() as stack:
         pools: dict[str, Pool] = {}
         for tenant in _tenants(rules):
-            pools[tenant] = stack.enter_context(Pool(target, **(pool or {})))
+            pools[tenant] = stack.enter_context(Pool(target, **_pool_options(pool, tenant)))
         where: dict[str, Any] = {"listening": found[0]} if found else {"socket": socket}
         server = stack.enter_context(Server(pools, policy=rules, **where, **options))
         tell = next(iter(pools.values()))._operations.tell
@@ -141,6 +143,7 @@ def serve(
             try:
                 fresh = None if policy is None else access.load(policy)
                 for one in pools.values():
+                    one._operations.rotate()
                     one.reload()
                 server.update(fresh)
                 rules = fresh
@@ -156,6 +159,13 @@ def serve(
                 started(server)
             daemon.run()
         tell("serve.stop", pid=os.getpid())
+
+
+def _pool_options(given: Mapping[str, Any] | None, tenant: str) -> dict[str, Any]:
+    options = dict(given or {})
+    if tenant and options.get("control") is not None:
+        options["control"] = f"{os.fspath(options['control'])}.{tenant}"
+    return options
 
 
 def _tenants(policy: Policy | None) -> Sequence[str]:

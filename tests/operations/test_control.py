@@ -218,3 +218,27 @@ def test_a_forked_child_does_not_keep_the_socket_open(app: str, place: str) -> N
     os.close(write_end)
     os.waitpid(pid, 0)
     assert threading.active_count() >= 1
+
+
+def test_a_policy_says_which_commands_whom(app: str, place: str, tmp_path: Path) -> None:
+    rules = tmp_path / "policy.toml"
+    rules.write_text(
+        'version = 1\n[roles.looker]\nfunctions = []\ncontrol = ["ping", "ps"]\n'
+        f'[[bindings]]\nrole = "looker"\nuid = {os.geteuid()}\n'
+    )
+    with (
+        Pool(app, workers=1, control=place, control_policy=rules) as pool,
+        ControlClient(place) as client,
+    ):
+        assert client.ask("ps")[0]["pid"] == pool.workers()[0].pid
+        if os.geteuid() == 0:  # root may do all, here as anywhere
+            assert client.ask("isolate", function="double") == ["double"]
+        else:
+            with pytest.raises(ControlError):
+                client.ask("isolate", function="double")
+            assert pool.call("double", 2) == 4
+
+
+def test_a_policy_for_no_control_socket_is_refused(app: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="control_policy="):
+        Pool(app, workers=1, control_policy=tmp_path / "policy.toml")
