@@ -13,10 +13,10 @@ from pyproc import errors
 from pyproc.rate import Limiter, Rates
 
 if TYPE_CHECKING:
+    from pyproc.access import Policy
     from pyproc.audit import AuditOptions
     from pyproc.audit.writer import Writer
     from pyproc.bundle import BundleOptions, Bundles
-    from pyproc.access import Policy
     from pyproc.control import ControlServer
     from pyproc.events import Event, Events
     from pyproc.pool import Pool
