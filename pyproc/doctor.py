@@ -188,7 +188,7 @@ def _profile(profile: str) -> Check:
 
     name = f"profile {profile}"
     with tempfile.TemporaryDirectory(prefix="pyproc-doctor-") as folder:
-        os.chmod(folder, 0o755)  # noqa: S103  # a worker may have a user of its own
+        os.chmod(folder, 0o755)  # noqa: S103  # nosec B103: a worker may have its own user
         place = os.path.join(folder, "doctor_app.py")
         with open(place, "w", encoding="ascii") as file:
             file.write(_APP)

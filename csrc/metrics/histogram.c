@@ -6,8 +6,8 @@
 #define S (1000 * MS)
 
 const int64_t pp_histogram_bounds[PYPROC_BUCKETS - 1] = {
-    25 * US, 50 * US, 100 * US, 250 * US, 500 * US, 1 * MS,   2500 * US, 5 * MS, 10 * MS, 25 * MS,
-    50 * MS, 100 * MS, 250 * MS, 500 * MS, 1 * S,   2500 * MS, 5 * S,    10 * S, 30 * S,  60 * S,
+    25 * US, 50 * US,  100 * US, 250 * US, 500 * US, 1 * MS,    2500 * US, 5 * MS, 10 * MS, 25 * MS,
+    50 * MS, 100 * MS, 250 * MS, 500 * MS, 1 * S,    2500 * MS, 5 * S,     10 * S, 30 * S,  60 * S,
 };
 
 void pp_histogram_add(struct pp_histogram *histogram, int64_t ns)
