@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from pyproc.resilience import Breaker as Breaker
     from pyproc.resilience import Retry as Retry
     from pyproc.sandbox import Sandbox as Sandbox
+    from pyproc.watching import Durations as Durations
+    from pyproc.watching import Latency as Latency
     from pyproc.worker.context import Current as Current
     from pyproc.worker.context import current as current
     from pyproc.worker.context import progress as progress
@@ -92,6 +94,8 @@ _HOMES = {
     "Pool": "pool",
     "Sandbox": "sandbox",
     "WorkerInfo": "lifecycle",
+    "Durations": "watching",
+    "Latency": "watching",
     "App": "worker.registry",
     "Current": "worker.context",
     "current": "worker.context",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyproc.events import Event, Events, Health, health
@@ -17,6 +18,36 @@ if TYPE_CHECKING:
 
 #: How long captured() waits for output that is under way.
 CAPTURE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Durations:
+    """How often something took how long, since the pool was opened.
+
+    counts: one number a bucket, not added up: counts[i] of at most bounds[i] seconds (and more
+    than the bound before), the last of more than the last bound. sum: seconds in all.
+    """
+
+    counts: tuple[int, ...]
+    sum: float
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return sum(self.counts)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long calls waited for a worker, and ran from then until their end.
+
+    bounds: the buckets' upper ends in seconds, the same for both. A call that ended in its queue,
+    before a worker had it, is in neither. A chunk of a map and a stream count as one call each.
+    """
+
+    bounds: tuple[float, ...]
+    wait: Durations
+    run: Durations
 
 
 class Watching:
@@ -42,6 +73,13 @@ class Watching:
         stats["functions_isolated"] = len(self._guard.isolated())
         stats |= self._operations.stats()
         return stats
+
+    def latency(self) -> Latency:
+        """How long calls have waited and run since the pool was opened. Counted in the host, so no
+        worker's end loses any; reading stops nobody. A sum may be ahead of its counts by a call
+        that ends just now."""
+        bounds, wait, run = self._core.latency()
+        return Latency(bounds, Durations(*wait), Durations(*run))
 
     def captured(self) -> list[Printed]:
         """What workers printed since it was last asked for, with Pool(output="capture").
