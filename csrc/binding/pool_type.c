@@ -325,8 +325,8 @@ static PyObject *pool_dump(PyObject *self, PyTypeObject *type, PyObject *const *
     Py_BEGIN_ALLOW_THREADS r =
         pyproc_dump(pp_pool_of(self), worker > UINT32_MAX ? UINT32_MAX : (uint32_t)worker, timeout,
                     buffer, PYPROC_DUMP_MAX, &n);
-    Py_END_ALLOW_THREADS if (r < 0) pp_raise_errno(r);
-    else text = PyUnicode_DecodeUTF8(buffer, (Py_ssize_t)n, "backslashreplace");
+    Py_END_ALLOW_THREADS text =
+        r < 0 ? pp_raise_errno(r) : PyUnicode_DecodeUTF8(buffer, (Py_ssize_t)n, "backslashreplace");
     PyMem_Free(buffer);
     return text;
 }

@@ -89,10 +89,10 @@ static int start(struct pyproc_server_config *config, PyObject *dict, PyObject *
     }
     for (Py_ssize_t i = 0; i < n; i++)
         handles[i] = pp_pool_of(PyTuple_GetItem(pools, i));
-    config->pools = handles;
-    config->n_pools = (size_t)n;
     if (path && path != Py_None && !PyUnicode_FSConverter(path, &bytes))
         return -1;
+    config->pools = handles;
+    config->n_pools = (size_t)n;
     config->path = bytes ? PyBytes_AsString(bytes) : NULL;
     if (events && events != Py_None)
         config->events = pp_queue_of(events);
@@ -102,6 +102,9 @@ static int start(struct pyproc_server_config *config, PyObject *dict, PyObject *
         Py_END_ALLOW_THREADS if (r < 0) pp_raise_errno(r);
         pp_policy_release(&memory);
     }
+    /* What was lent from this frame. */
+    config->pools = NULL;
+    config->policy = NULL;
     Py_XDECREF(bytes);
     return r;
 }

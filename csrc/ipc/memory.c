@@ -224,9 +224,9 @@ static int copy_away(struct pyproc_memory *memory)
     if (own == MAP_FAILED)
         return pp_fail(-errno, "copy memory of %zu bytes", memory->size);
     r = map(memory, PROT_READ, MAP_SHARED);
-    if (r < 0) {
+    if (r < 0 || !memory->map) {
         (void)munmap(own, memory->room);
-        return r;
+        return r < 0 ? r : -ENOMEM;
     }
     memcpy(own, memory->map, memory->size);
     (void)mprotect(own, memory->room, PROT_READ);

@@ -148,8 +148,9 @@ void pp_task_pump(struct pp_lane *lane)
         if (!at)
             return;
         turn = pp_container(at, struct pp_turn, ring);
-        give_waiting(pp_container(turn->waiting.next, struct pp_task, link));
         /* Turns live as long as the connection. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
+        give_waiting(pp_container(turn->waiting.next, struct pp_task, link));
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): likewise */
         if (!pp_list_empty(&turn->waiting))
             pp_list_push_back(&lane->ring, &turn->ring);
     }
@@ -415,7 +416,7 @@ void pp_task_revoke(struct pp_conn *conn, const struct pp_message_revoke *revoke
         struct pp_turn *turn = turn_of(conn, task->lane);
 
         unwait(task);
-        if (pp_list_empty(&turn->waiting))
+        if (turn && pp_list_empty(&turn->waiting))
             pp_list_remove(&turn->ring);
         pp_answer_refuse(conn, task->id, &task->function, PYPROC_END_TASK_KILLED, text, 0, NULL,
                          NULL);
