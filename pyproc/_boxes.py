@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-MAGIC = 0x70796278
+MAGIC = 0x70796279
 SAME = 2**32 - 1
 _HEAD = struct.Struct("=14I4Q")
 _ENTRY = struct.Struct("=Q")
@@ -14,7 +14,7 @@ NO_CAPS, NO_DUMP, LANDLOCK, FILTER, KEYRING, TRAPS, PROBE, SINGLE, CLOSES = (
     1 << i for i in range(9)
 )
 PROBE_CANARY, PROBE_SOCKET, PROBE_KILL, PROBE_RLIMIT, PROBE_ROOT = (1 << i for i in range(5))
-EMPTY, TMPFS, READ, WRITE, PROC, SEAL = range(1, 7)
+EMPTY, TMPFS, READ, WRITE, PROC, SEAL, LOCK = range(1, 8)
 MAPPED = 0x100
 OPTIONAL = 1 << 63
 

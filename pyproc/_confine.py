@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pyproc import _boxes, _core, _ids, _oci, _places, sandbox
 from pyproc import _syscalls as calls
 from pyproc._boxes import CHANGE, LOOK, OPTIONAL, RUN, Box
-from pyproc._places import is_below, modules_in, outermost
+from pyproc._places import is_below, modules_in
 from pyproc._syscalls import words
 from pyproc.errors import SandboxUnavailable
 from pyproc.sandbox import Sandbox
@@ -125,8 +126,8 @@ class Confinement:
         self._check_labels()
         self._grant()
         self._landlock()
-        self._filters()
         self._namespaces()
+        self._filters()
         self._probes()
 
     def _choose_user(self) -> None:
@@ -220,8 +221,9 @@ class Confinement:
         for _, _, _, file, _ in options.get("functions") or ():
             if file:
                 found.append(os.path.dirname(file))
-        real = (os.path.realpath(path) for path in found if os.path.exists(path))
-        return [path for path in outermost(real) if not is_below(path, own)]
+        # Each for itself: of an outer one, perhaps only its own modules are granted.
+        real = {os.path.realpath(path) for path in found if os.path.exists(path)}
+        return [path for path in sorted(real) if not is_below(path, own)]
 
     def _grant_import(self, path: str, narrow: bool) -> None:
         """A directory of modules; narrow: the modules in it and no other file."""
@@ -232,7 +234,8 @@ class Confinement:
         if path != "/":
             self.first.grant(path, _boxes.READ_DIR | OPTIONAL)
         for module in modules_in(path):
-            self.first.grant(module, LOOK | OPTIONAL)
+            if not any(is_below(other, [module]) for other in _SHARED):
+                self.first.grant(module, LOOK | OPTIONAL)
 
     def _landlock(self) -> None:
         first, second, wanted = self.first, self.second, self.wanted
@@ -266,7 +269,7 @@ class Confinement:
         extra: tuple[str, ...] = ()
         if self._abi < 3:
             extra += ("truncate",)
-        if not self.own_user:
+        if not self.own_user and not self.is_locked:
             extra += _METADATA
         rules = calls.deny_rules(wanted.families, scoped, extra)
         first.flags |= _boxes.FILTER
@@ -295,30 +298,42 @@ class Confinement:
 
     # ---- views ----
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether all but what was granted for writing is read-only for workers."""
+        return (_boxes.LOCK, "/") in self.first.mounts
+
     def _namespaces(self) -> None:
         wanted, first = self.wanted, self.first
-        if wanted.namespaces is not None:
-            names = set(wanted.namespaces)
-        else:
-            names = {"mount", "ipc", "uts"} if os.geteuid() == 0 else set()
-            if names and not wanted.network:
-                names.add("net")
-        if wanted.hostname is not None:
-            names.add("uts")
         required = set(wanted.namespaces or ())
         if wanted.hostname is not None:
             required.add("uts")
-        for name in sorted(names):
-            answer = _core.try_namespaces(sandbox.NAMESPACES[name])
-            if answer == 0:
-                first.namespaces |= sandbox.NAMESPACES[name]
-            elif name in required:
-                self._lack(f"the {name} namespace", "unshare", os.strerror(-answer),
-                           "run the host as root, or leave it out")  # fmt: skip
+        names = {"mount", "ipc", "uts", "pid"} if wanted.namespaces is None else set(required)
+        if wanted.namespaces is None and not wanted.network:
+            names.add("net")
+        # Without privileges a user namespace gives the right to have the others.
+        base = sandbox.NAMESPACES["user"] if os.geteuid() != 0 and names else 0
+        answer = _core.try_namespaces(base | _bits(names))
+        if answer != 0:
+            names, answer = self._some_namespaces(names, required, base), 0
+        if names:
+            first.namespaces = base | _bits(names)
         first.hostname = (wanted.hostname or "worker") if "uts" in names else None
         from pyproc import _mounts
 
         _mounts.plan(self)
+
+    def _some_namespaces(self, names: set[str], required: set[str], base: int) -> set[str]:
+        """Those that can be had one by one. SandboxUnavailable for what was asked for."""
+        found = set()
+        for name in sorted(names):
+            answer = _core.try_namespaces(base | sandbox.NAMESPACES[name])
+            if answer == 0:
+                found.add(name)
+            elif name in required:
+                self._lack(f"the {name} namespace", "unshare", os.strerror(-answer),
+                           "run the host as root, or leave it out")  # fmt: skip
+        return found
 
     def _probes(self) -> None:
         second = self.second
@@ -346,6 +361,10 @@ _METADATA = words("""
     chmod fchmod fchmodat utime utimes utimensat futimesat setxattr lsetxattr fsetxattr removexattr
     lremovexattr fremovexattr
 """)
+
+
+def _bits(names: Iterable[str]) -> int:
+    return sum(sandbox.NAMESPACES[name] for name in set(names))
 
 
 def _compile(standard: int, rules: list[calls.Rule], newest: int = calls.NEWEST) -> bytes:

@@ -1,13 +1,15 @@
 """Mounts of a worker's own: a private /dev/shm and /proc, and ways through closed directories.
 
-Only where workers have a user of their own. A closed directory above something granted (a home
+Where workers have a user of their own, a closed directory above something granted (a home
 with mode 0700) is hidden by an empty one, in which what was granted appears again; what belongs
-to root alone is shown as the worker's own. See csrc/security/sandbox_namespace.c.
+to root alone is shown as the worker's own. Where they are the host's user, all that was not
+granted for writing is made read-only. See csrc/security/sandbox_namespace.c.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 
 from pyproc import _boxes, _core, _ids
 from pyproc._places import is_below, outermost
@@ -17,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyproc._confine import Confinement
 
-_NEWNS = 0x00020000
+_NEWNS, _NEWUSER, _NEWPID = 0x00020000, 0x10000000, 0x20000000
 _SHM = "/dev/shm"  # noqa: S108  # nosec B108: replaced by one of the worker's own
 
 
@@ -25,6 +27,8 @@ def plan(confinement: Confinement) -> None:
     """Fills in the mounts of stage one. SandboxUnavailable when the way cannot be made."""
     first = confinement.first
     if not confinement.own_user:
+        if first.namespaces & _NEWNS and first.namespaces & _NEWUSER:
+            _lock(confinement)
         return
     empties, places = _needs(confinement)
     if not first.namespaces & _NEWNS:
@@ -35,11 +39,38 @@ def plan(confinement: Confinement) -> None:
     first.mounts += [(places[path], path) for path in sorted(places, key=len)]
     first.mounts += [(_boxes.SEAL, path) for path in empties]
     if confinement.wanted.profile == "baseline":
-        if os.path.isdir(_SHM):
-            first.mounts.append((_boxes.TMPFS, _SHM))
-            first.grant(_SHM, _boxes.CHANGE)
-        first.mounts.append((_boxes.PROC, "/proc"))
-        first.grant("/proc", _boxes.LOOK)
+        _share_memory(confinement)
+        _show_processes(confinement)
+
+
+def _share_memory(confinement: Confinement) -> None:
+    """A /dev/shm of the worker's own, unless the host's was granted."""
+    if not os.path.isdir(_SHM) or any(is_below(p, [_SHM]) for p in confinement.wanted.write):
+        return
+    confinement.first.mounts.append((_boxes.TMPFS, _SHM))
+    confinement.first.grant(_SHM, _boxes.CHANGE)
+
+
+def _show_processes(confinement: Confinement) -> None:
+    """A /proc that shows the worker its own processes and no other's."""
+    confinement.first.mounts.append((_boxes.PROC, "/proc"))
+    confinement.first.grant("/proc", _boxes.LOOK)
+
+
+def _lock(confinement: Confinement) -> None:
+    """Workers are the host's own user: what they may not write becomes read-only for them, so that
+    modes, owners and times stay too, of which Landlock knows nothing."""
+    first = confinement.first
+    granted = [*confinement.wanted.write, *([confinement.scratch] if confinement.scratch else [])]
+    first.mounts = [(_boxes.LOCK, "/")]
+    for path in sorted(outermost(granted), key=len):
+        mode = os.stat(path).st_mode
+        if not stat.S_ISCHR(mode) and not stat.S_ISBLK(mode):  # these are written all the same
+            first.mounts.append((_boxes.WRITE, path))
+    if confinement.wanted.profile == "baseline":
+        _share_memory(confinement)
+        if first.namespaces & _NEWPID:
+            _show_processes(confinement)
 
 
 def _needs(confinement: Confinement) -> tuple[list[str], dict[str, int]]:

@@ -22,6 +22,7 @@ NAMESPACES = {
     "user": 0x10000000,
     "net": 0x40000000,
     "cgroup": 0x02000000,
+    "pid": 0x20000000,
 }
 FAMILIES = ("unix", "inet", "inet6", "netlink")
 #: In the order of their numbers, <linux/capability.h>.
@@ -51,7 +52,8 @@ class Sandbox:
         root host's workers get a user of their own.
     capabilities: what workers keep of the host's, such as "net_bind_service".
     namespaces: None takes what the kernel lets; names are required: "mount", "uts", "ipc",
-        "user", "net", "cgroup".
+        "user", "net", "cgroup", "pid" (of the pool: workers see each other, and have other numbers
+        than the host's).
     syscalls: None; a profile's name, for its calls instead; a list of names that are the only ones
         allowed once the application is imported, besides those that the worker itself needs; or
         the path of a seccomp profile in OCI's (Docker's) JSON.

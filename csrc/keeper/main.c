@@ -8,6 +8,9 @@
  * timer while nothing happens. When the host is gone, by its pidfd or the end of the
  * socket, it kills everything, waits for it, and leaves.
  *
+ * In a namespace of processes it is the first: nobody in there can signal it, and its end is
+ * the end of all others.
+ *
  * All signals stay blocked: a ^C or a SIGTERM to the whole service is the host's to
  * answer, which may want to finish its calls first. SIGKILL ends the keeper, and by
  * their death signal its workers.
@@ -26,11 +29,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 enum {
     CONTROL = 3,
@@ -228,6 +233,17 @@ static void raise_open_files(struct keeper *k)
     k->held = room < 1 ? 1 : room < HELD ? (size_t)room : HELD;
 }
 
+/* First in a namespace of processes: /proc is to show them, and under our numbers. What the host
+ * mounts later shall still reach us. */
+static int see_own_processes(void)
+{
+    const unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+
+    if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+        return -errno;
+    return mount("pyproc", "/proc", "proc", plain, NULL) < 0 ? -errno : 0;
+}
+
 static int set_up(struct keeper *k)
 {
     struct sigaction action = {.sa_handler = SIG_DFL};
@@ -238,6 +254,8 @@ static int set_up(struct keeper *k)
     for (int number = 1; number < NSIG; number++)
         (void)sigaction(number, &action, NULL); /* an ignored SIGCHLD would lose every status */
     if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+        return -errno;
+    if (getppid() == 0 && see_own_processes() < 0) /* 0: the host is outside */
         return -errno;
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* workers of the same uid keep out */
     if (fcntl(CONTROL, F_SETFD, FD_CLOEXEC) < 0 || fcntl(HOST, F_SETFD, FD_CLOEXEC) < 0)

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PP_BOX_MAGIC UINT32_C(0x70796278) /* changes with every change of this file */
+#define PP_BOX_MAGIC UINT32_C(0x70796279) /* changes with every change of this file */
 #define PP_BOX_SAME UINT32_MAX            /* of uid and gid: stay as they are */
 /* Where a filter compares with this number, it is to compare with the process's own. */
 #define PP_BOX_PID_MARK UINT32_C(0x50595043)
@@ -52,6 +52,7 @@ enum pp_mount_kind {
     PP_MOUNT_WRITE = 4, /* likewise, writable */
     PP_MOUNT_PROC = 5,  /* a /proc that shows only processes of one's own user */
     PP_MOUNT_SEAL = 6,  /* an empty one becomes read-only */
+    PP_MOUNT_LOCK = 7,  /* everything from here down becomes read-only */
 };
 #define PP_MOUNT_MAPPED 0x100 /* READ, WRITE: root's files look like files of the new uid */
 
@@ -59,7 +60,7 @@ struct pp_box_head {
     uint32_t magic, size;
     uint32_t flags, probe;
     uint32_t uid, gid;
-    uint32_t namespaces; /* CLONE_NEW* */
+    uint32_t namespaces; /* CLONE_NEW*; with NEWPID the keeper has it and NEWUSER, else we */
     uint32_t n_mounts, n_rules;
     uint32_t name_size, label_size, canary_size; /* NUL included; 0: none */
     uint32_t label_kind;                         /* 0: none, 1: AppArmor, 2: SELinux */
@@ -86,6 +87,10 @@ struct pp_box_entry {
 int pp_box_read(const uint8_t *bytes, size_t n, struct pp_box *boxp);
 /* The entry at *atp, which moves on. Only after pp_box_read. */
 struct pp_box_entry pp_box_next(const uint8_t **atp);
+
+/* A namespace of processes is the keeper's, which is its first process, and all workers are in it.
+ * Who may not have one without a namespace of users has that one with the keeper, too. */
+int pp_box_keeper_namespaces(const struct pp_box *box);
 
 static inline bool pp_box_has(const struct pp_box *box, enum pp_box_flag flag)
 {

@@ -56,7 +56,8 @@ char *pp_filter_name(int number);
 int pp_sandbox_landlock_abi(void);
 
 /* Whether a child may have namespaces of its own (CLONE_NEW*) and, with CLONE_NEWNS, mount in
- * them: really tried, since settings lie. 0 or a negative errno. */
+ * them, with CLONE_NEWUSER as well make all of it read-only: really tried, since settings lie. 0
+ * or a negative errno. */
 int pp_sandbox_try_namespaces(int flags);
 
 #endif

@@ -6,6 +6,7 @@
 #include "security/compile.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -14,7 +15,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef SYS_mount_setattr
+#define SYS_mount_setattr 442
+#endif
+
 enum { STACK_SIZE = 64 * 1024 };
+
+/* Of mount_setattr(2). */
+struct attr {
+    uint64_t set, clear, propagation, user_ns;
+};
 
 struct trial {
     int flags;
@@ -25,15 +35,27 @@ static int try_it(void *argument)
 {
     struct trial *trial = argument;
 
-    if ((trial->flags & CLONE_NEWNS) != 0 &&
-        syscall(SYS_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+    const struct attr locked = {.set = 1}; /* MOUNT_ATTR_RDONLY */
+
+    if ((trial->flags & (CLONE_NEWNS | CLONE_NEWPID)) == 0)
+        return 0;
+    if (syscall(SYS_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        trial->error = errno;
+    else if ((trial->flags & CLONE_NEWUSER) != 0 &&
+             syscall(SYS_mount_setattr, AT_FDCWD, "/", 0x8000, &locked, sizeof locked) < 0)
+        trial->error = errno; /* 0x8000: AT_RECURSIVE */
+    /* Containers that hide parts of /proc let nobody mount another. */
+    else if ((trial->flags & CLONE_NEWPID) != 0 &&
+             syscall(SYS_mount, "pyproc", "/proc", "proc", 0UL, NULL) < 0)
         trial->error = errno;
     return 0;
 }
 
 int pp_sandbox_try_namespaces(int flags)
 {
-    struct trial trial = {.flags = flags};
+    struct trial trial = {
+        .flags = flags | ((flags & CLONE_NEWPID) != 0 ? CLONE_NEWNS : 0),
+    };
     void *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     int r = 0;
@@ -42,7 +64,7 @@ int pp_sandbox_try_namespaces(int flags)
     if (stack == MAP_FAILED)
         return -errno;
     /* No signal at its end: the host's own children are the host's. */
-    pid = clone(try_it, (char *)stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | flags, &trial);
+    pid = clone(try_it, (char *)stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | trial.flags, &trial);
     if (pid < 0)
         r = -errno;
     while (pid > 0 && waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)

@@ -1,7 +1,7 @@
 /* sandbox.c - the order of the steps.
  *
- * Descriptors first, because RLIMIT_NOFILE would forbid the numbers that moving them
- * takes. Mounts while we may. Rights go before the death signal, which a change of the user
+ * Limits late, because RLIMIT_NOFILE would forbid the descriptors that the steps before
+ * take. Mounts while we may. Rights go before the death signal, which a change of the user
  * clears, and before Landlock, which needs only no_new_privs. The filter comes last: it
  * forbids what the steps before it do.
  */
@@ -25,7 +25,6 @@ static const struct step {
     {"setsid", pp_sandbox_leave_session},
     {"signals", pp_sandbox_reset_signals},
     {"descriptors", pp_sandbox_place_fds},
-    {"rlimit", pp_sandbox_limit},
     {"nice", pp_sandbox_be_nice},
     {"cpus", pp_sandbox_choose_cpus},
     {"keyring", pp_sandbox_join_keyring},
@@ -36,6 +35,7 @@ static const struct step {
     {"chdir", pp_sandbox_change_dir},
     {"label", pp_sandbox_label},
     {"landlock", restrict_files},
+    {"rlimit", pp_sandbox_limit},
     {"close_range", pp_sandbox_close_rest},
     {"seccomp", filter_calls},
 };

@@ -2,6 +2,7 @@
 #include "security/box.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 
 /* A string of exactly that size in [*atp, end); NULL for size 0. */
@@ -83,4 +84,13 @@ struct pp_box_entry pp_box_next(const uint8_t **atp)
     memcpy(&entry.value, *atp, sizeof(entry.value));
     *atp += sizeof(entry.value) + strlen(entry.path) + 1;
     return entry;
+}
+
+int pp_box_keeper_namespaces(const struct pp_box *box)
+{
+    uint32_t wanted = box->head.namespaces;
+
+    if ((wanted & CLONE_NEWPID) == 0)
+        return 0;
+    return (int)((wanted & (CLONE_NEWPID | CLONE_NEWUSER)) | CLONE_NEWNS);
 }

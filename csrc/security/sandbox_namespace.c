@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -69,10 +70,16 @@ static int enter_user_namespace(void)
     (void)snprintf(gids, sizeof(gids), "%u %u 1", getegid(), getegid());
     if (unshare(CLONE_NEWUSER) < 0)
         return -errno;
+    /* The files belong to root for as long as the keeper's own secrecy lasts in us. */
+    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0)
+        return -errno;
     r = write_file("/proc/self/setgroups", "deny");
     if (r == 0)
         r = write_file("/proc/self/uid_map", uids);
-    return r < 0 ? r : write_file("/proc/self/gid_map", gids);
+    if (r == 0)
+        r = write_file("/proc/self/gid_map", gids);
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    return r;
 }
 
 /* Root is the new user, everybody else stays who he is. */
@@ -199,6 +206,15 @@ static int put_tree(int tree, const char *path)
     return r < 0 ? -errno : 0;
 }
 
+/* What Landlock does not see - modes, owners, times, attributes - stays as it is as well. */
+static int lock_all(const char *path)
+{
+    struct attr attr = {.set = ATTR_RDONLY};
+    long r = syscall(SYS_mount_setattr, AT_FDCWD, path, EVERYTHING_BELOW, &attr, sizeof(attr));
+
+    return r < 0 ? -errno : 0;
+}
+
 static int put(const struct work *work, uint32_t i, struct pp_box_entry entry)
 {
     const unsigned long plain = MS_NOSUID | MS_NODEV;
@@ -217,6 +233,8 @@ static int put(const struct work *work, uint32_t i, struct pp_box_entry entry)
     case PP_MOUNT_SEAL:
         r = mount(NULL, entry.path, NULL, plain | MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
         break;
+    case PP_MOUNT_LOCK:
+        return lock_all(entry.path);
     case PP_MOUNT_READ:
     case PP_MOUNT_WRITE:
         return put_tree(work->trees[i], entry.path);
@@ -265,6 +283,9 @@ int pp_sandbox_take_namespaces(struct pp_birth *birth)
     const struct pp_box *box = &birth->box;
     int wanted = (int)box->head.namespaces, r;
 
+    wanted &= ~pp_box_keeper_namespaces(box);
+    if ((box->head.namespaces & CLONE_NEWNS) != 0)
+        wanted |= CLONE_NEWNS; /* the keeper's own has only its /proc */
     if (wanted == 0)
         return box->head.n_mounts == 0 ? 0 : -EPROTO;
     if ((wanted & CLONE_NEWUSER) != 0) {

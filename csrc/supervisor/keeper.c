@@ -20,13 +20,16 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -63,6 +66,7 @@ struct pp_keeper {
     int control; /* owned; our end of the socket, non-blocking */
     int pidfd;   /* owned */
     pid_t pid;
+    int namespaces; /* that it has of its own */
 };
 
 enum {
@@ -72,12 +76,17 @@ enum {
     STACK_SIZE = 64 * 1024,
 };
 
+/* More than any process's number, pid_max in proc(5): it is nobody's. */
+#define PID_OF_NOBODY (4 * 1024 * 1024)
+
 /* Shared between the calling thread and the child. */
 struct birth {
     const char *path;
     int control;
     int host;
-    const char *step; /* what failed, else NULL */
+    int namespaces;
+    char uids[48], gids[48]; /* with a user namespace: its maps */
+    const char *step;        /* what failed, else NULL */
     int error;
 };
 
@@ -88,6 +97,43 @@ IN_CHILD static int birth_failed(struct birth *birth, const char *step)
     return 127;
 }
 
+IN_CHILD static bool put_text(const char *path, const char *text)
+{
+    size_t n = 0;
+    long fd = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC), written;
+
+    while (text[n] != '\0')
+        n++;
+    if (fd < 0)
+        return false;
+    written = syscall(SYS_write, fd, text, n);
+    (void)syscall(SYS_close, fd);
+    return written == (long)n;
+}
+
+/* The same user as before, with every right in the new namespaces. Exec would take the rights
+ * from all but root: ambient ones stay. */
+IN_CHILD static bool be_master(const struct birth *birth)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+
+    if (!put_text("/proc/self/setgroups", "deny") || !put_text("/proc/self/uid_map", birth->uids) ||
+        !put_text("/proc/self/gid_map", birth->gids))
+        return false;
+    if (syscall(SYS_capget, &header, data) < 0)
+        return false;
+    data[0].inheritable = data[0].permitted;
+    data[1].inheritable = data[1].permitted;
+    if (syscall(SYS_capset, &header, data) < 0)
+        return false;
+    for (unsigned cap = 0; cap < 64; cap++)
+        if ((data[cap / 32].permitted & (1U << cap % 32)) != 0 &&
+            syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
+            return false;
+    return true;
+}
+
 /* Runs in the child on a stack of its own. Answers only on failure. */
 IN_CHILD static int be_born(void *argument)
 {
@@ -96,6 +142,9 @@ IN_CHILD static int be_born(void *argument)
     char *argv[] = {name, NULL};
     char *envp[] = {NULL};
     long null, control, host;
+
+    if ((birth->namespaces & CLONE_NEWUSER) != 0 && !be_master(birth))
+        return birth_failed(birth, "enter a user namespace for");
 
     /* The host's numbers may be any, also 0 to 4: up first, then down. */
     control = syscall(SYS_fcntl, birth->control, F_DUPFD_CLOEXEC, OUT_OF_THE_WAY);
@@ -155,7 +204,8 @@ static int clone_child(struct birth *birth, pid_t *pidp, int *pidfdp)
         return pp_fail(-errno, "make a stack for the start of the keeper");
     block_signals(&signals);
     pid = libc_clone(be_born, (char *)stack + STACK_SIZE,
-                     CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, birth, &pidfd);
+                     CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD | birth->namespaces, birth,
+                     &pidfd);
     error = errno;
     restore_signals(&signals);
     (void)munmap(stack, STACK_SIZE);
@@ -185,9 +235,9 @@ static int open_host_pidfd(int *fdp)
     return 0;
 }
 
-static int start(const char *path, struct pp_keeper *keeper)
+static int start(const char *path, int namespaces, struct pp_keeper *keeper)
 {
-    struct birth birth = {.path = path};
+    struct birth birth = {.path = path, .namespaces = namespaces};
     PP_AUTO_FD ours = -1;
     PP_AUTO_FD theirs = -1;
     PP_AUTO_FD host = -1;
@@ -205,6 +255,8 @@ static int start(const char *path, struct pp_keeper *keeper)
         return r;
     birth.control = theirs;
     birth.host = host;
+    (void)snprintf(birth.uids, sizeof birth.uids, "%u %u 1", geteuid(), geteuid());
+    (void)snprintf(birth.gids, sizeof birth.gids, "%u %u 1", getegid(), getegid());
     r = clone_child(&birth, &keeper->pid, &pidfd);
     if (r < 0)
         return r;
@@ -223,15 +275,15 @@ static int start(const char *path, struct pp_keeper *keeper)
     return 0;
 }
 
-int pp_keeper_start(const char *path, struct pp_keeper **keeperp)
+int pp_keeper_start(const char *path, int namespaces, struct pp_keeper **keeperp)
 {
     struct pp_keeper *keeper = malloc(sizeof(*keeper));
     int r;
 
     if (keeper == NULL)
         return pp_fail(-ENOMEM, "start the keeper");
-    *keeper = (struct pp_keeper){.control = -1, .pidfd = -1};
-    r = start(path, keeper);
+    *keeper = (struct pp_keeper){.control = -1, .pidfd = -1, .namespaces = namespaces};
+    r = start(path, namespaces, keeper);
     if (r < 0) {
         free(keeper);
         return r;
@@ -413,6 +465,26 @@ static bool is_sound(const struct pp_report *report, size_t n_fds)
     }
 }
 
+/* The keeper counts processes in its own way: the descriptor says what they are for us. */
+static pid_t own_number(int pidfd)
+{
+    char path[32], text[512];
+    PP_AUTO_FD fd = -1;
+    const char *at;
+    ssize_t n;
+    long pid;
+
+    (void)snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (n <= 0)
+        return PID_OF_NOBODY;
+    text[n] = '\0';
+    at = strstr(text, "\nPid:\t");
+    pid = at ? strtol(at + strlen("\nPid:\t"), NULL, 10) : 0;
+    return pid > 0 && pid < PID_OF_NOBODY ? (pid_t)pid : PID_OF_NOBODY; /* it has ended */
+}
+
 static void fill_event(const struct pp_report *report, int pidfd, struct pp_keeper_event *eventp)
 {
     static_assert(sizeof(eventp->step) == sizeof(report->step), "a step fits");
@@ -479,6 +551,8 @@ int pp_keeper_read(struct pp_keeper *keeper, struct pp_keeper_event *eventp)
         return pp_fail(-EPROTO, "read the keeper's report");
     if (n_fds == 1 && pidfd < 0)
         return pp_fail(pidfd, "move a worker's pidfd above the standard streams");
+    if (pidfd >= 0 && (keeper->namespaces & CLONE_NEWPID) != 0)
+        report.pid = own_number(pidfd);
     fill_event(&report, pp_take_fd(&pidfd), eventp);
     return 0;
 }

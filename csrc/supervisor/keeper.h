@@ -62,8 +62,10 @@ enum {
     PP_KEEPER_GONE,        /* the keeper has ended, and with it every worker */
 };
 
-/* Starts the executable at `path`. On error nothing is left. */
-int pp_keeper_start(const char *path, struct pp_keeper **keeperp);
+/* Starts the executable at `path`, in new namespaces (CLONE_NEWPID with CLONE_NEWNS and perhaps
+ * CLONE_NEWUSER) or, with 0, in the host's. All pids here are the host's own numbers all the
+ * same, but for that of pp_keeper_adopt. On error nothing is left. */
+int pp_keeper_start(const char *path, int namespaces, struct pp_keeper **keeperp);
 /* Ends the keeper and with it every worker: closes the socket, kills it by pidfd if it
  * has not left after `grace_ms`, reaps it. NULL is fine. */
 struct pp_keeper *pp_keeper_free(struct pp_keeper *keeper, int grace_ms);
@@ -78,8 +80,8 @@ int pp_keeper_launch(struct pp_keeper *keeper, const struct pp_launch *launch);
 /* Asks for the end of a worker and of everything it started. Unknown or ended
  * workers are ignored by the keeper. Same answers. */
 int pp_keeper_kill(struct pp_keeper *keeper, uint32_t worker);
-/* A template has forked a worker of this number, by its own word; LAUNCHED or FAILED
- * follows. Same answers. */
+/* A template has forked a worker of this number, by its own word and as its namespace counts;
+ * LAUNCHED or FAILED follows. Same answers. */
 int pp_keeper_adopt(struct pp_keeper *keeper, uint32_t worker, pid_t pid);
 
 /* The next event, without waiting. 0, PP_KEEPER_NOTHING, PP_KEEPER_GONE, or a

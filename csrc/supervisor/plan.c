@@ -272,11 +272,12 @@ static int build_boxes(struct pp_plan *plan, const struct pyproc_config *config)
     const struct pyproc_bytes *first = &config->sandbox_first, *second = &config->sandbox_second;
     struct pp_box box;
 
-    if (pp_box_read(first->data, first->size, &box) < 0 ||
-        pp_box_read(second->data, second->size, &box) < 0)
+    if (pp_box_read(second->data, second->size, &box) < 0 ||
+        pp_box_read(first->data, first->size, &box) < 0)
         return pp_fail(-EINVAL, "the sandbox's description is malformed");
     if (first->size == 0)
         return 0;
+    plan->keeper_namespaces = pp_box_keeper_namespaces(&box);
     plan->box = malloc(first->size);
     if (!plan->box)
         return -ENOMEM;

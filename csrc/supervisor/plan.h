@@ -21,6 +21,7 @@ struct pp_plan {
     struct pp_policy policy;
     uint8_t *box; /* of the first stage; owned, NULL: none */
     size_t box_size;
+    int keeper_namespaces;  /* CLONE_NEW* that the keeper itself is started in */
     struct pp_buffer hello; /* one whole frame */
     size_t max_frame;
     int64_t start_timeout;

@@ -130,7 +130,8 @@ int pp_supervisor_ensure_keeper(struct pp_supervisor *supervisor)
 
     if (supervisor->keeper)
         return 0;
-    r = pp_keeper_start(supervisor->plan->keeper, &supervisor->keeper);
+    r = pp_keeper_start(supervisor->plan->keeper, supervisor->plan->keeper_namespaces,
+                        &supervisor->keeper);
     if (r < 0)
         return r;
     r = pp_watch_new(supervisor->loop, pp_keeper_fd(supervisor->keeper), on_keeper, supervisor,

@@ -79,21 +79,23 @@ def watch() -> None:
 
 def explain(raised: BaseException) -> None:
     """Adds a note to an error that is likely the sandbox's."""
-    if not _watching or not isinstance(raised, PermissionError):
+    # By its type: what an exception says of itself is code of the application.
+    if not _watching or not issubclass(type(raised), PermissionError):
         return
-    path = raised.filename
-    if raised.errno == _EACCES and isinstance(path, str):
+    path = OSError.__dict__["filename"].__get__(raised)
+    number = OSError.__dict__["errno"].__get__(raised)
+    if number == _EACCES and isinstance(path, str):
         note = (
             f"the sandbox (Landlock, or the worker's own user) did not grant {path!r}: "
             f"Sandbox(read=[...]), write=[...] or exec=[...] with it, or a directory above, does"
         )
-    elif raised.errno == _EACCES:
+    elif number == _EACCES:
         note = "the sandbox (seccomp) lets no sockets be made: Sandbox(network=True) does"
-    elif raised.errno == _EPERM:
+    elif number == _EPERM:
         note = (
             "the sandbox (seccomp, or Landlock for signals) refused the system call: a weaker "
             "profile or Sandbox(syscalls=[...]) allows it"
         )
     else:
         return
-    raised.add_note(note)
+    BaseException.add_note(raised, note)
