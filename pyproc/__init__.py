@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from pyproc.errors import WorkerStartError as WorkerStartError
     from pyproc.events import Event as Event
     from pyproc.events import Health as Health
+    from pyproc.executor import Executor as Executor
     from pyproc.files import File as File
     from pyproc.future import Future as Future
     from pyproc.lifecycle import WorkerInfo as WorkerInfo
@@ -88,6 +89,7 @@ _HOMES = {
     "Retry": "resilience",
     "Event": "events",
     "Health": "events",
+    "Executor": "executor",
     "File": "files",
     "Future": "future",
     "Printed": "output",

@@ -60,6 +60,23 @@ def pack_hook(value: Any) -> tuple[int | None, Any]:
     return None, _replace(value, kind)
 
 
+def exact_hook(value: Any) -> tuple[int | None, Any]:
+    """`pack_hook` for results of an Executor, which come back as they are or not at all."""
+    kind = type(value)
+    try:
+        code, data = pack_hook(value)
+    except Unfit as unfit:
+        raise Unfit(f"{unfit}; or open the executor with results='pickle'") from None
+    if code is None and kind is not memoryview:
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        raise Unfit(
+            f"a {name} would come back as a {type(data).__name__}: annotate what the function "
+            f"returns (-> {kind.__qualname__}), return plain data, or open the executor with "
+            f"results='pickle'"
+        )
+    return code, data
+
+
 def _is_genuine(kind: type) -> bool:
     module = sys.modules.get(kind.__module__)
     return getattr(module, kind.__qualname__, None) is kind

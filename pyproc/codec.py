@@ -13,7 +13,7 @@ thread. msgspec and numpy are imported when they are first needed.
 
 from __future__ import annotations
 
-from pyproc._extension import LARGE, Unfit, pack_hook, restore, restore_hostile
+from pyproc._extension import LARGE, Unfit, exact_hook, pack_hook, restore, restore_hostile
 from pyproc._worker import DEPTH, SCAN_FAILURE, SCAN_RICH, pack_plain, pack_rich, scan, unpack
 from pyproc.errors import CodecError, ValidationError
 
@@ -51,10 +51,11 @@ _PATH_MAX = 200
 
 
 def encode_value(
-    value: object, name: str = "result", large: Carrier | None = None
+    value: object, name: str = "result", large: Carrier | None = None, exact: bool = False
 ) -> tuple[bytes, int]:
-    """The payload of one value, and its codec. Raises CodecError naming what cannot go."""
-    return _encode(value, [(value, name)], large)
+    """The payload of one value, and its codec. Raises CodecError naming what cannot go; with
+    `exact` also what would come back as something simpler."""
+    return _encode(value, [(value, name)], large, exact_hook if exact else pack_hook)
 
 
 def encode_arguments(
@@ -92,13 +93,17 @@ def encode_items(
 
 
 def _encode(
-    value: object, named: list[tuple[object, str]], files: Carrier | None = None
+    value: object,
+    named: list[tuple[object, str]],
+    files: Carrier | None = None,
+    hook: Callable[[Any], tuple[int | None, Any]] = pack_hook,
 ) -> tuple[bytes, int]:
     large = None if files is None else files.large
     plain = pack_plain(value, large)
     if plain is not None:
         return plain, MSGPACK
-    hook = pack_hook if files is None else _hook_with(files)
+    if files is not None:
+        hook = _hook_with(files, hook)
     try:
         payload, rich = pack_rich(value, hook, large)
     except OverflowError as error:
@@ -127,9 +132,11 @@ def _finish(files: Carrier) -> None:
         raise
 
 
-def _hook_with(files: Carrier) -> Callable[[Any], tuple[int | None, Any]]:
+def _hook_with(
+    files: Carrier, others: Callable[[Any], tuple[int | None, Any]]
+) -> Callable[[Any], tuple[int | None, Any]]:
     def hook(value: Any) -> tuple[int | None, Any]:
-        return files.pack(value) or pack_hook(value)
+        return files.pack(value) or others(value)
 
     return hook
 

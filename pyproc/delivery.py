@@ -63,6 +63,10 @@ class Delivery:
                 self._thread = thread
         return queue
 
+    def is_own_thread(self) -> bool:
+        """Whether the caller is the delivery thread, in the callback of a future."""
+        return self._thread is threading.current_thread()
+
     def leave(self) -> None:
         """Lets the thread end when everything that waits has been delivered; does not wait."""
         queue, self._queue = self._queue, None  # and its descriptor: a closed pool may be kept

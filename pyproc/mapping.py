@@ -41,7 +41,7 @@ CHUNK_SECONDS = 0.010  # an auto chunk should take about this long
 CHUNK_BYTES = 2**20  # and neither its items nor their results be much larger than this
 CHUNK_MAX = 4096
 #: Ends that concern the item a worker was at; every other end concerns the whole chunk.
-_ONE_ITEM = (
+ONE_ITEM = (
     WorkerDied,
     TaskKilled,
     ProtocolError,
@@ -341,7 +341,7 @@ class Mapping(Iterator[Any]):
             self._settle(chunk, values)
             return
         timed_out = isinstance(exception, TaskTimeout) and exception.stage == "run"
-        if isinstance(exception, _ONE_ITEM) or timed_out:
+        if isinstance(exception, ONE_ITEM) or timed_out:
             guard = self._calls._guard
             guard.ended_badly(self._function, identity((rest[0],), {}), exception)
             if values:

@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pickle
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
+from pyproc.worker.executing import Runner
 from pyproc.worker.registry import App
 
 ATTRIBUTE, FILE, MODULE, FUNCTIONS = 1, 2, 3, 4
 
+#: The one function of an Executor's workers.
+RUN = "run"
+
 Target = (
-    str | os.PathLike[str] | ModuleType | App | Sequence[Callable[..., Any]] | Callable[..., Any]
+    str
+    | os.PathLike[str]
+    | ModuleType
+    | App
+    | Runner
+    | Sequence[Callable[..., Any]]
+    | Callable[..., Any]
 )
 Source = tuple[str, str, str, str, bytes]
 
@@ -35,6 +46,9 @@ def import_path() -> list[str]:
 
 def describe(target: Target) -> dict[str, Any]:
     """The core's keys for `target`. Raises TypeError or ValueError that says what would do."""
+    if isinstance(target, Runner):
+        source = (RUN, "", "", "", pickle.dumps(target))
+        return {"target_kind": FUNCTIONS, "target": "", "functions": [source]}
     if isinstance(target, App):
         return _of_app(target)
     if isinstance(target, ModuleType):
@@ -65,7 +79,7 @@ def _of_text(target: str) -> dict[str, Any]:
     return {
         "target_kind": ATTRIBUTE if colon else MODULE,
         "target": target,
-        "file": _file_of(module),
+        "file": file_of(module),
     }
 
 
@@ -76,7 +90,7 @@ def _of_file(path: str) -> dict[str, Any]:
     return {"target_kind": FILE, "target": full, "file": full}
 
 
-def _file_of(module: str) -> str:
+def file_of(module: str) -> str:
     """Where the host has, or would find, the module; '' when it cannot tell without importing."""
     loaded = sys.modules.get(module)
     if loaded is not None:
@@ -138,7 +152,7 @@ def _source(function: Callable[..., Any]) -> Source:
     if not name:
         raise TypeError(f"target: {function!r} has no __name__ to be called by")
     if module != "__main__" and _found_at(module, qualname) is function:
-        return (name, module, qualname, _file_of(module), b"")
+        return (name, module, qualname, file_of(module), b"")
     return (name, "", "", "", _pickle(function, f"function {qualname!r}"))
 
 

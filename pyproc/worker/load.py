@@ -129,6 +129,10 @@ def _of_sources(sources: Sequence[Source]) -> registry.App:
         found = unpickle(name, pickled) if pickled else None
         if found is None:
             found = _attribute(import_module(module, file), qualname)
+        install = getattr(type(found), "pyproc_install", None)  # an Executor's worker side
+        if install is not None:
+            install(found, app, name)
+            continue
         if not callable(found):
             raise refuse(f"{module}.{qualname} is not a function here")
         app.expose(found, name=name)

@@ -26,6 +26,8 @@ NAME_MAX = 255
 
 #: True in a worker that a pool started.
 serving = False
+#: Whether the running call's result may only be what comes back as it is: an Executor's.
+exact = False
 
 
 class App:

@@ -97,11 +97,11 @@ class Handlers:
         # A stream's items are small, or wait in the socket for their reader.
         gathered = self._results.gather() if self._word == "result" else None
         try:
-            return codecs.encode_value(value, self._word, gathered)
+            return codecs.encode_value(value, self._word, gathered, registry.exact)
         except large.Inline as refused:
             if refused.size > _INLINE_MAX or refused.size > self._results.most:
                 self.too_large(refused.size, self._results.most, refused.why())
-            return codecs.encode_value(value, self._word)
+            return codecs.encode_value(value, self._word, None, registry.exact)
 
     def too_large(self, size: int, limit: int, why: str = "") -> NoReturn:
         """A result is over the limit."""
