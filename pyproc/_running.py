@@ -19,7 +19,7 @@ from pyproc import sandbox as sandboxes
 from pyproc._tasks import Failed
 from pyproc.calls import Calls
 from pyproc.codec import encode_items
-from pyproc.errors import CodecError, PoolClosed, ResultTooLarge, TaskKilled, WorkerStartError
+from pyproc.errors import CodecError, ResultTooLarge, TaskKilled, WorkerStartError
 from pyproc.files import NO_FILES, encode_call
 from pyproc.future import Future
 from pyproc.mapping import ONE_ITEM
@@ -115,9 +115,10 @@ class Work:
     def _environment(self) -> dict[str, str] | None:
         """Without a sandbox workers have what the host has, as those of the standard library."""
         own: dict[str, str] | None = self.options["env"]
-        if own is not None or sandboxes.of(self.options["sandbox"]).profile != "none":
+        if sandboxes.of(self.options["sandbox"]).profile != "none":
             return own
-        return {name: value for name, value in os.environ.items() if (name + value).isprintable()}
+        host = {name: value for name, value in os.environ.items() if (name + value).isprintable()}
+        return host | (own or {})
 
     def _cannot_open(self, error: BaseException) -> None:
         with self.changed:
@@ -136,7 +137,9 @@ class Work:
             if not self.runner.initializer or self.broken is not None:
                 return
             self.broken = error
-        logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
+        logging.getLogger("concurrent.futures").critical(
+            "Exception in initializer:", exc_info=error
+        )
 
     def _ended(self, future: Any) -> None:
         with self.changed:
@@ -322,9 +325,9 @@ class ChunkFuture(TaskFuture):
             self.set_running_or_notify_cancel()
             return
         try:
-            done = _tasks.read_many(
-                payload, codec, count, self._work.runner.pickles, self._hint
-            )[: len(self._items)]
+            done = _tasks.read_many(payload, codec, count, self._work.runner.pickles, self._hint)[
+                : len(self._items)
+            ]
         except CodecError as error:
             done, exception = [], error
         del self._items[: len(done)]

@@ -19,6 +19,7 @@ from concurrent.futures import process
 from typing import TYPE_CHECKING, Any
 
 from pyproc import broken
+from pyproc._unpickle import from_worker
 from pyproc.codec import convert, decode_many, decode_value
 from pyproc.errors import ItemFailure, RemoteError, RemoteTraceback
 from pyproc.mapping import result_hint
@@ -195,7 +196,7 @@ def opened(value: Any) -> Any:
     """The result, or Failed, in what a worker that pickles has sent."""
     if isinstance(value, bytes | memoryview):
         try:
-            return pickle.loads(value)  # nosec B301: the user chose results="pickle"
+            return from_worker(value)
         except BaseException as error:  # a constructor may do anything, and may even exit
             unreadable = broken.Unreadable(
                 f"the result could not be unpickled here: {type(error).__name__}: {error}"[:1000]
@@ -209,7 +210,7 @@ def opened(value: Any) -> Any:
 
 def _raised(data: bytes, type_name: str, message: str, text: str) -> BaseException:
     try:
-        error = pickle.loads(data)  # nosec B301: as above
+        error = from_worker(data)
     except BaseException:  # as above
         error = None
     if not isinstance(error, BaseException):

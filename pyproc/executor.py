@@ -14,9 +14,9 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
 
-from pyproc import _options, _running, _tasks, broken, config
+from pyproc import _options, _running, _tasks, config
 from pyproc import sandbox as sandboxes
 from pyproc._running import ChunkFuture, TaskFuture, Work
 from pyproc._tasks import Failed
@@ -49,15 +49,15 @@ class Executor(concurrent.futures.Executor):
         BrokenExecutor and no more are taken.
     max_tasks_per_child: calls after which a worker is replaced by a fresh one.
     results: "safe" (default): results and exceptions come back as data, and nothing that a worker
-        sent is ever unpickled. Plain data, what `docs/values.md` names, and the dataclasses, Structs,
-        Enums and named tuples that the function's result annotation names. "pickle": anything that
-        can be pickled, and exceptions as themselves. A worker then can run code in this process:
-        only for functions that you would run here.
+        sent is ever unpickled. Plain data, what `docs/values.md` names, and the dataclasses,
+        Structs, Enums and named tuples that the function's result annotation names. "pickle":
+        anything that can be pickled, and exceptions as themselves. A worker then can run code in
+        this process: only for functions that you would run here.
     sandbox: "none" by default, so that a program works as before after its import was changed. Even
         with results="safe" this is no boundary against hostile code: the worker runs as the same
         user. Choose "baseline" or "strict" for that.
-    env: variables added for workers; without it they have all of this process's, as in the standard
-        library, but with a sandbox only the scrubbed ones of Pool.
+    env: variables added to all of this process's, which workers have as in the standard library;
+        with a sandbox, to the scrubbed ones of Pool.
     limits, timeouts, recycle, cwd, preload, start_method, output, on_event: as for Pool. Without
         timeouts there is no limit, also none for the start.
 
@@ -125,15 +125,17 @@ class Executor(concurrent.futures.Executor):
 
     if TYPE_CHECKING:
 
-        class _Typed(TaskFuture, concurrent.futures.Future[T]):  # type: ignore[misc]
+        class _Typed(TaskFuture, concurrent.futures.Future[T]):
             def result(self, timeout: float | None = None) -> T: ...
 
     def submit(
         self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Executor._Typed[T]:
-        """Queues `fn(*args, **kwargs)` and answers its future; any thread. Waits for room in a queue
-        of 256 MiB. RuntimeError: the executor was shut down; BrokenExecutor: its initializer failed.
-        What pickling raises is the future's exception."""
+        """Queues `fn(*args, **kwargs)` and answers its future; any thread.
+
+        Waits for room in a queue of 256 MiB. RuntimeError: the executor was shut down;
+        BrokenExecutor: its initializer failed. What pickling raises is the future's exception.
+        """
         work = self._work
         work.check()
         hint = _tasks.result_type(fn) if self._is_exact else None
@@ -144,9 +146,9 @@ class Executor(concurrent.futures.Executor):
             future.refuse(error.with_traceback(None))
         else:
             work.admit(future)
-        return future  # type: ignore[return-value]
+        return cast("Executor._Typed[T]", future)
 
-    def map(  # type: ignore[override]
+    def map(
         self,
         fn: Callable[..., T],
         *iterables: Iterable[Any],
@@ -158,8 +160,8 @@ class Executor(concurrent.futures.Executor):
 
         timeout: seconds from now on until each result must be there, else TimeoutError. chunksize:
         items that travel together; "auto" for a quarter of each worker's share. An item that raises
-        or kills its worker costs itself, not its chunk. buffersize: read at most so many items ahead
-        of what has been taken, so that the input may be endless; None: all of it, now.
+        or kills its worker costs itself, not its chunk. buffersize: read at most so many items
+        ahead of what has been taken, so that the input may be endless; None: all of it, now.
         """
         if buffersize is not None and not isinstance(buffersize, int):
             raise TypeError("buffersize must be an integer or None")
@@ -175,15 +177,18 @@ class Executor(concurrent.futures.Executor):
         except Exception as error:
             return _failing(error)
         items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
-        if chunksize == "auto":
+        if chunksize != "auto":
+            size = chunksize
+        else:
             everything = list(items) if buffersize is None else None
             count = buffersize if everything is None else len(everything)
             items = items if everything is None else iter(everything)
-            chunksize = max(1, -(-(count or 1) // (4 * self._max_workers)))
+            size = max(1, -(-(count or 1) // (4 * self._max_workers)))
         if buffersize is not None:
-            chunksize = min(chunksize, buffersize)
-        ahead = None if buffersize is None else max(1, buffersize // chunksize)
-        source = _send(self._work, map(_or_failed(make), items), hint, chunksize, _tasks.name_of(fn))
+            size = min(size, buffersize)
+        ahead = None if buffersize is None else max(1, buffersize // size)
+        tasks = map(_or_failed(make), items)
+        source = _send(self._work, tasks, hint, size, _tasks.name_of(fn))
         futures = deque(itertools.islice(source, ahead))
         return _results(futures, source, end)
 
@@ -232,7 +237,9 @@ def _or_failed(make: Callable[[tuple[Any, ...]], Any]) -> Callable[[tuple[Any, .
     return task
 
 
-def _send(work: Work, tasks: Iterator[Any], hint: object, chunksize: int, name: str) -> Iterator[ChunkFuture]:
+def _send(
+    work: Work, tasks: Iterator[Any], hint: object, chunksize: int, name: str
+) -> Iterator[ChunkFuture]:
     while chunk := list(itertools.islice(tasks, chunksize)):
         future = ChunkFuture(work, chunk, hint, name)
         del chunk
@@ -324,9 +331,9 @@ def _check_context(context: Any) -> None:
         raise TypeError(f"mp_context={context!r}: a context of multiprocessing, or None, is needed")
     if method() == "fork":
         raise ValueError(
-            "mp_context: workers are not forked from this process, so that they have nothing of its "
-            "memory, locks and descriptors; leave mp_context out, and hand over what they need by "
-            "arguments or initializer="
+            "mp_context: workers are not forked from this process, so that they have nothing of "
+            "its memory, locks and descriptors; leave mp_context out, and hand over what they need "
+            "by arguments or initializer="
         )
 
 
@@ -341,9 +348,7 @@ def _check_options(options: dict[str, Any]) -> None:
     _options.start(options["start_method"], options["preload"], [])
     sandboxes.of(options["sandbox"])
     if options["output"] not in ("forward", "capture", "drop"):
-        raise ValueError(
-            f"output={options['output']!r}: 'forward', 'capture' or 'drop' is needed"
-        )
+        raise ValueError(f"output={options['output']!r}: 'forward', 'capture' or 'drop' is needed")
     cwd = options["cwd"]
     if cwd is not None and not os.path.isdir(cwd):
         raise FileNotFoundError(f"cwd={os.fspath(cwd)!r}: there is no such directory")

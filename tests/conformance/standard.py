@@ -62,7 +62,7 @@ class Standard(pyproc.Executor):
 
 def lend(directory: str, into: str) -> None:
     """Makes a `test` package in `into`: the interpreter's own, with what is in `directory`."""
-    import test
+    import test  # type: ignore[import-not-found]
 
     package = os.path.join(into, "test")
     os.mkdir(package)
@@ -79,8 +79,8 @@ def modules() -> list[ModuleType]:
     whole = importlib.import_module("test.test_concurrent_futures")
     if not hasattr(whole, "__path__"):
         return [whole]
-    parts = ("test_as_completed", "test_deadlock", "test_init", "test_process_pool")
-    parts += ("test_shutdown", "test_wait")
+    parts = ["test_as_completed", "test_deadlock", "test_init", "test_process_pool"]
+    parts += ["test_shutdown", "test_wait"]
     return [importlib.import_module(f"{whole.__name__}.{part}") for part in parts]
 
 
