@@ -29,7 +29,7 @@ APPS = Path(__file__).resolve().parent / "unit" / "apps"
 APP = "worker_app:app"
 #: Seconds that any answer may take.
 DEADLINE = 60.0
-CONTROL_SIZE, STATUS_SIZE, AREA_AT = 4096, 256 * 1024, 120
+CONTROL_SIZE, STATUS_SIZE, AREA_AT = 4096, 256 * 1024, 128
 NEVER, NO_RECALL = 2**63 - 1, 2**64 - 1
 
 HELLO, HELLO_REPLY, CALL, RESULT, FAILURE, PART, RETURNED, LOG, PING, PONG, GOODBYE = range(1, 12)
