@@ -1,6 +1,7 @@
 /* output.c - pipes to lines. */
 #include "supervisor/output.h"
 
+#include "base/error.h"
 #include "base/fd.h"
 #include "event/reply.h"
 
@@ -144,7 +145,7 @@ bool pp_output_is_quiet(struct pp_output *output)
 int pp_output_init(struct pp_output *output, struct pp_loop *loop, int fd, int stream,
                    uint32_t worker_id, struct pyproc_queue *events, uint64_t *droppedp)
 {
-    int r;
+    int r = 0;
 
     output->fd = fd;
     output->stream = stream;
@@ -157,8 +158,10 @@ int pp_output_init(struct pp_output *output, struct pp_loop *loop, int fd, int s
     output->total = 0;
     output->taking = false;
     (void)pthread_mutex_init(&output->lock, NULL);
-    (void)fcntl(fd, F_SETFL, O_NONBLOCK);
-    r = pp_watch_new(loop, fd, on_readable, output, &output->watch);
+    if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0) /* else the loop would wait in its reads */
+        r = pp_fail(-errno, "make an output pipe non-blocking");
+    if (r == 0)
+        r = pp_watch_new(loop, fd, on_readable, output, &output->watch);
     if (r == 0)
         r = pp_watch_set(output->watch, PP_WATCH_READ);
     if (r < 0)

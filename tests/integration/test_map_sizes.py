@@ -21,6 +21,13 @@ def two_workers() -> Iterator[Pool]:
         yield opened
 
 
+@pytest.fixture
+def inline() -> Iterator[Pool]:
+    """No value of its calls goes in shared memory."""
+    with Pool(APP, workers=1, buffer_threshold=None) as opened:
+        yield opened
+
+
 @pytest.mark.parametrize("chunksize", [100, "auto"])
 def test_results_of_a_chunk_may_be_much_larger_than_a_message(pool: Pool, chunksize: int) -> None:
     results = pool.map("blob", [MIB] * 100, chunksize=chunksize)
@@ -32,9 +39,9 @@ def test_items_that_do_not_fit_into_one_message_together_go_in_several(pool: Poo
     assert list(pool.map("size", items, chunksize=12)) == [4 * MIB] * 12
 
 
-def test_an_item_too_large_for_a_message_fails_alone(pool: Pool) -> None:
+def test_an_item_too_large_for_a_message_fails_alone(inline: Pool) -> None:
     items = [b"a", b"b" * (20 * MIB), b"c", b"d"]
-    results = list(pool.map("size", items, chunksize=4, return_exceptions=True))
+    results = list(inline.map("size", items, chunksize=4, return_exceptions=True))
     assert isinstance(results[1], ResultTooLarge)
     assert [results[0], *results[2:]] == [1, 1, 1]
 

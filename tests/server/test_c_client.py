@@ -58,7 +58,7 @@ def test_a_c_program_calls_a_served_pool(program: Path, pool: pyproc.Pool, tmp_p
 
 def test_a_c_program_proves_to_hold_a_key(program: Path, pool: pyproc.Pool, tmp_path: Path) -> None:
     path, key = tmp_path / "run" / "s.sock", tmp_path / "ops.key"
-    key.write_bytes(os.urandom(32))
+    key.write_bytes(os.urandom(32).hex().encode())
     key.chmod(0o600)
     with Server(pool, path, keys={"ops": key}, require_key=True):
         assert run(program, path, key).returncode == 0
