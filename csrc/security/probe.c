@@ -39,14 +39,12 @@ static int try_it(void *argument)
 
     if ((trial->flags & (CLONE_NEWNS | CLONE_NEWPID)) == 0)
         return 0;
-    if (syscall(SYS_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-        trial->error = errno;
-    else if ((trial->flags & CLONE_NEWUSER) != 0 &&
-             syscall(SYS_mount_setattr, AT_FDCWD, "/", 0x8000, &locked, sizeof locked) < 0)
-        trial->error = errno; /* 0x8000: AT_RECURSIVE */
-    /* Containers that hide parts of /proc let nobody mount another. */
-    else if ((trial->flags & CLONE_NEWPID) != 0 &&
-             syscall(SYS_mount, "pyproc", "/proc", "proc", 0UL, NULL) < 0)
+    /* 0x8000: AT_RECURSIVE. Containers that hide parts of /proc let nobody mount another. */
+    if (syscall(SYS_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        ((trial->flags & CLONE_NEWUSER) != 0 &&
+         syscall(SYS_mount_setattr, AT_FDCWD, "/", 0x8000, &locked, sizeof locked) < 0) ||
+        ((trial->flags & CLONE_NEWPID) != 0 &&
+         syscall(SYS_mount, "pyproc", "/proc", "proc", 0UL, NULL) < 0))
         trial->error = errno;
     return 0;
 }

@@ -77,7 +77,7 @@ enum {
 };
 
 /* More than any process's number, pid_max in proc(5): it is nobody's. */
-#define PID_OF_NOBODY (4 * 1024 * 1024)
+#define PID_OF_NOBODY 4194304
 
 /* Shared between the calling thread and the child. */
 struct birth {

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyproc import Pool, Sandbox, Timeouts
+from pyproc.pool import StartMethod
 
 APPS = Path(__file__).parent / "apps"
 LATELY = APPS / "lately.py"
@@ -102,7 +103,7 @@ def test_a_compiled_module_imported_lazily_is_named_with_what_would_help(
 
 
 @pytest.mark.parametrize("method", ["exec", "template"])
-def test_compiled_modules_are_imported_lazily_where_that_is_allowed(method: str) -> None:
+def test_compiled_modules_are_imported_lazily_where_that_is_allowed(method: StartMethod) -> None:
     sandbox = Sandbox("strict", late_native_imports=True)
     with Pool(LATELY, workers=1, sandbox=sandbox, start_method=method, timeouts=TIMEOUTS) as pool:
         assert pool.call("root", b"<a/>") == "a"
@@ -110,7 +111,7 @@ def test_compiled_modules_are_imported_lazily_where_that_is_allowed(method: str)
 
 
 @pytest.mark.parametrize("method", ["exec", "template"])
-def test_preloaded_compiled_modules_are_there(method: str) -> None:
+def test_preloaded_compiled_modules_are_there(method: StartMethod) -> None:
     with Pool(
         LATELY, workers=1, sandbox="strict", start_method=method, timeouts=TIMEOUTS,
         preload=["lxml.etree", "numpy"],
