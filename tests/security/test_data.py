@@ -55,11 +55,12 @@ def test_a_pickle_in_an_answer_is_never_loaded(
 
 
 def test_the_hosts_code_never_unpickles() -> None:
-    """The loaders of pickle are named only where the worker runs."""
+    """The loaders of pickle are named where the worker runs, and in the one file of
+    results="pickle", whose importers tests/test_source.py holds to the Executor."""
     loaders = {"loads", "load", "Unpickler", "eval", "exec", "compile"}
     modules = {"pickle", "_pickle", "cloudpickle", "marshal", "shelve", "dill"}
     found = []
-    for path in PACKAGE.glob("*.py"):
+    for path in sorted(set(PACKAGE.glob("*.py")) - {PACKAGE / "_unpickle.py"}):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 if node.value.id in modules and node.attr in loaders:
