@@ -102,6 +102,7 @@ class Parcel(Attachments):
                 _copy_array(memory, at, found.data)
             assert at == offset
         self._put(self._number, memory.open())
+        self._held += self._size
 
     @property
     def size(self) -> int:

@@ -80,6 +80,8 @@ class Attachments:
     _fds: tuple[int, ...] = ()
     _files: tuple[File | None, ...] = ()
     _is_again = False
+    #: Bytes in memory files that live for this call alone: they count for max_queue_bytes.
+    _held = 0
     #: From which size on buffers go in memory (pyproc/buffers.py); None: they do not.
     large: int | None = None
     #: Why a file could not be opened; the packer's own error would hide it.
@@ -98,7 +100,7 @@ class Attachments:
 
     def close(self) -> None:
         """Gives back what is still ours."""
-        fds, self._fds, self._files = self._fds, (), ()
+        fds, self._fds, self._files, self._held = self._fds, (), (), 0
         for fd in fds:
             if fd >= 0:
                 os.close(fd)
@@ -116,20 +118,26 @@ class Attachments:
             raise Unfit(f"a call carries at most {ATTACHMENTS_MAX} files, this is one more")
         try:
             known = identify(file)
-            self._fds = (*self._fds, _open(file))
-            self._files = (*self._files, file)
+            fd = _open(file)
         except OSError as error:
             self.failed = error
             raise
+        self._fds = (*self._fds, fd)
+        self._files = (*self._files, file)
+        if isinstance(file.source, (*_BYTES, io.BytesIO)):
+            self._held += os.fstat(fd).st_size
         return FILE, bytes([number, _NUMBERS[file.mode]]) + known
 
     def lend(self, options: dict[str, Any] | None) -> dict[str, Any] | None:
         """The call's options with the descriptors, which stay ours."""
-        return {**(options or {}), "attachments": self._fds} if self._fds else options
+        if not self._fds:
+            return options
+        return {**(options or {}), "attachments": self._fds, "attached_size": self._held}
 
     def give(self, options: dict[str, Any] | None, keep: bool) -> tuple[Given, Any]:
         """The same for a call that takes them; with `keep` it gets copies."""
         given = Given()
+        given._held = self._held
         if keep:
             for fd, file in zip(self._fds, self._files, strict=True):
                 given.add(_copy(fd, file, self._is_again))

@@ -97,6 +97,7 @@ static int convert_rare(PyObject *dict, struct pyproc_request *request,
             return -1;
     }
     if (convert_size(dict, "memory", &request->memory_limit) < 0 ||
+        convert_size(dict, "attached_size", &request->attached_size) < 0 ||
         convert_size(dict, "output", &request->output_limit) < 0 ||
         convert_size(dict, "result_size", &request->result_limit) < 0 ||
         convert_size(dict, "stream_items", &request->stream_items) < 0 ||

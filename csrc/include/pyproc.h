@@ -179,7 +179,7 @@ struct pyproc_config {
 
     int64_t priority_step;  /* ns of waiting that outweigh one priority */
     size_t max_queue;       /* calls waiting; 0: no limit */
-    size_t max_queue_bytes; /* payload bytes waiting; 0: no limit */
+    size_t max_queue_bytes; /* bytes waiting, attached_size included; 0: no limit */
     size_t max_frame;       /* bytes of one message's body */
     size_t max_result;      /* bytes of one result */
     size_t max_memory;      /* bytes of one result that may come in memory of the host's; 0: none */
@@ -276,14 +276,16 @@ struct pyproc_request {
      * pyproc_submit takes them when it answers 0. */
     const int *attachments;
     size_t n_attachments;
-    int inline_only;       /* no part of the result may come in memory */
-    int64_t run_timeout;   /* ns; 0: the pool's */
-    uint64_t memory_limit; /* bytes; 0: the pool's */
-    int64_t cpu_limit;     /* ns; 0: the pool's */
-    uint64_t output_limit; /* bytes; 0: the pool's */
-    uint64_t result_limit; /* bytes, less than the pool's; 0: the pool's */
-    int64_t queue_timeout; /* ns; 0: the pool's */
-    int64_t deadline;      /* CLOCK_MONOTONIC, ns: for waiting and running together; 0: none */
+    uint64_t attached_size; /* bytes that live in attachments for this call alone; they count for
+                             * max_queue_bytes */
+    int inline_only;        /* no part of the result may come in memory */
+    int64_t run_timeout;    /* ns; 0: the pool's */
+    uint64_t memory_limit;  /* bytes; 0: the pool's */
+    int64_t cpu_limit;      /* ns; 0: the pool's */
+    uint64_t output_limit;  /* bytes; 0: the pool's */
+    uint64_t result_limit;  /* bytes, less than the pool's; 0: the pool's */
+    int64_t queue_timeout;  /* ns; 0: the pool's */
+    int64_t deadline;       /* CLOCK_MONOTONIC, ns: for waiting and running together; 0: none */
     /* Not 0, submit only: the function is a generator, and this is the first credit of its items,
      * both in all; see pyproc_stream_more. */
     uint64_t stream_items, stream_bytes;

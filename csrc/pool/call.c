@@ -32,6 +32,13 @@ static size_t request_size(const struct pyproc_request *request)
     return n;
 }
 
+/* What it takes of the host while it waits: `size` is in its own memory. */
+static size_t charge(const struct pyproc_request *request, size_t size)
+{
+    return request->attached_size < SIZE_MAX / 2 - size ? size + (size_t)request->attached_size
+                                                        : SIZE_MAX / 2;
+}
+
 static struct pp_bytes copy(uint8_t **top, struct pyproc_bytes bytes)
 {
     struct pp_bytes mine = {*top, bytes.size};
@@ -126,7 +133,7 @@ int pp_call_new(struct pyproc_pool *pool, const struct pyproc_request *request,
     }
     call->queue = pyproc_queue_ref(queue);
     call->item = item;
-    call->size = size;
+    call->size = charge(request, size);
     pp_buffer_init(&call->parts, parts_limit(pool, request->items));
     copy_request(call, request);
     *callp = call;

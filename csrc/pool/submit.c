@@ -16,7 +16,8 @@ static bool has_room(const struct pyproc_pool *pool, size_t size)
         return false;
     if (!pool->max_queue_bytes || pool->n_waiting_calls == 0)
         return true;
-    return pool->waiting_bytes + size <= pool->max_queue_bytes;
+    return pool->waiting_bytes <= pool->max_queue_bytes &&
+           size <= pool->max_queue_bytes - pool->waiting_bytes;
 }
 
 /* Waits, with the lock given up meanwhile, until the queue takes `size` bytes more:

@@ -280,8 +280,9 @@ def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room() -> No
         assert pool.stats()["calls_rejected"] == 1
 
 
-def test_a_queue_full_of_bytes_refuses_at_once() -> None:
-    with Pool(APP, workers=1, max_queue_bytes="1MiB", buffer_threshold=None) as pool:
+@pytest.mark.parametrize("threshold", [None, "256KiB"], ids=["inline", "in shared memory"])
+def test_a_queue_full_of_bytes_refuses_at_once(threshold: str | None) -> None:
+    with Pool(APP, workers=1, max_queue_bytes="1MiB", buffer_threshold=threshold) as pool:
         running = pool.submit("nap", 0.5)
         while pool.stats()["calls_waiting"]:
             pass
