@@ -2,7 +2,7 @@
 # Makes sure that Debian's packages for one of these are there, and is quick when they are:
 #
 #   tools/setup-system.sh build   what `make demo` and `make test` need (the default)
-#   tools/setup-system.sh ci      also the linters, sanitizers and fuzzers of .ci/run
+#   tools/setup-system.sh ci      also the linters, sanitizers, fuzzers and checkers of .ci/run
 #
 # Installs by apt-get as root or through sudo; otherwise says what to install and fails.
 set -euo pipefail
@@ -50,6 +50,8 @@ if [ "${1:-build}" = ci ]; then
     need clang-tidy-14 has clang-tidy-14
     need libclang-rt-14-dev sh -c 'ls /usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a'
     need git has git
+    need systemd has systemd-analyze
+    need apparmor test -x /usr/sbin/apparmor_parser
     need python3 test -x /usr/bin/python3
     if [ -x /usr/bin/python3 ]; then
         python_parts /usr/bin/python3

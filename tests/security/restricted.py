@@ -1,7 +1,8 @@
 """Runs a Python program under a filter that imitates an older or a restricted host.
 
-`python restricted.py docker|no-landlock PROGRAM ARGUMENT...`: docker refuses namespaces, mounts and
-keyrings as Docker's default filter does; no-landlock answers as a kernel without Landlock.
+`python restricted.py docker|no-landlock|FILE PROGRAM ARGUMENT...`: docker refuses namespaces,
+mounts and keyrings as Docker's default filter does; no-landlock answers as a kernel without
+Landlock; FILE is a filter in OCI's JSON.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import errno
 import os
 import sys
 
-from pyproc import _core
+from pyproc import _core, _oci
 from pyproc import _syscalls as calls
 
 _DOCKER = """
@@ -37,7 +38,10 @@ def _rules(kind: str) -> list[calls.Rule]:
 def main() -> None:
     """Does not return."""
     kind, *command = sys.argv[1:]
-    code = _core.compile_filter(calls.ALLOW, calls.KILL_PROCESS, 0, [], _rules(kind))
+    if kind.endswith(".json"):
+        code = _oci.compiled(kind)
+    else:
+        code = _core.compile_filter(calls.ALLOW, calls.KILL_PROCESS, 0, [], _rules(kind))
     libc = ctypes.CDLL(None, use_errno=True)
     program = _Program(len(code) // 8, code)
     if os.geteuid() != 0:
