@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyproc.config import Limits as Limits
     from pyproc.config import Recycle as Recycle
     from pyproc.config import Timeouts as Timeouts
+    from pyproc.decorator import isolated as isolated
     from pyproc.errors import AccessDenied as AccessDenied
     from pyproc.errors import AuditError as AuditError
     from pyproc.errors import AuthenticationError as AuthenticationError
@@ -81,6 +82,7 @@ _HOMES = {
     "connect": "client",
     "empty": "buffers",
     "share": "buffers",
+    "isolated": "decorator",
     "Limits": "config",
     "Recycle": "config",
     "Timeouts": "config",

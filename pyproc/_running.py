@@ -78,14 +78,18 @@ class Work:
             if calls is None:
                 self.waiting[future] = None
                 if self.opener is None:
-                    _open.add(self)
-                    self.opener = threading.Thread(
-                        target=self._open_pool, name="pyproc-executor-open", daemon=True
-                    )
-                    self.opener.start()
+                    self.start_opening()
         future.add_done_callback(self._ended)
         if calls is not None:
             future.launch(calls)
+
+    def start_opening(self) -> None:
+        """Opens the pool on a thread of its own; `changed` is held."""
+        _open.add(self)
+        self.opener = threading.Thread(
+            target=self._open_pool, name="pyproc-executor-open", daemon=True
+        )
+        self.opener.start()
 
     def take_back(self, future: TaskFuture) -> bool:
         """Whether the future still waited for the pool, and now does not."""
@@ -129,7 +133,7 @@ class Work:
             self.changed.notify_all()
         self.start_failed(error)
         for future in futures:
-            future.refuse(broken.of(_copy(error)))
+            future.refuse(broken.of(broken.copied(error)))
 
     def start_failed(self, error: BaseException) -> None:
         """A worker could not start. With an initializer no other one will, either."""
@@ -313,7 +317,7 @@ class ChunkFuture(TaskFuture):
         self.start(number)
 
     def _fail(self, error: BaseException) -> None:
-        self._outcomes += [Failed(_copy(error)) for _ in self._items]
+        self._outcomes += [Failed(broken.copied(error)) for _ in self._items]
         self._items = []
 
     def settle(
@@ -361,15 +365,9 @@ def shown(work: Work, error: BaseException, name: str) -> BaseException:
     return broken.of(error)
 
 
-def _copy(error: BaseException) -> BaseException:
-    """One for each future: they may be raised, and changed, apart from one another."""
-    try:
-        copied = error.__class__(*error.args)
-    except Exception:
-        return error
-    copied.__dict__.update(error.__dict__)
-    copied.__cause__ = error.__cause__
-    return copied
+def closed(work: Work) -> None:
+    """Its pool is closed: nothing is to be done at exit."""
+    _open.discard(work)
 
 
 def concurrent_cancel(future: Future) -> None:

@@ -48,11 +48,17 @@ class _NeedsValue(pickle.Pickler):
 
 
 def make(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], is_exact: bool
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    is_exact: bool,
+    place: tuple[str, str] | None = None,
 ) -> Task:
-    """The task for one call. Raises what pickling raises, with a note that says what would help."""
+    """The task for one call. Raises what pickling raises, with a note that says what would help.
+
+    place: where the function is, for one that does not say so itself."""
     data, by_value = _dump((function, args, kwargs))
-    module, file = ("", "") if by_value else _module_of(function)
+    module, file = ("", "") if by_value else place or place_of(function)
     return [data, module, file, is_exact]
 
 
@@ -112,7 +118,7 @@ def name_of(function: Any) -> str:
     return str(getattr(function, "__qualname__", "") or type(function).__qualname__)
 
 
-def _module_of(function: Any) -> tuple[str, str]:
+def place_of(function: Any) -> tuple[str, str]:
     """Which module a worker must have imported, and the file where this process found it."""
     function = _inner(function)
     if not isinstance(function, _FunctionTypes):

@@ -66,3 +66,14 @@ def of(error: BaseException) -> BaseException:
     if kind is not None:
         error.__class__ = kind
     return error
+
+
+def copied(error: BaseException) -> BaseException:
+    """One for each future: they may be raised, and changed, apart from one another."""
+    try:
+        copied = error.__class__(*error.args)
+    except Exception:
+        return error
+    copied.__dict__.update(error.__dict__)
+    copied.__cause__ = error.__cause__
+    return copied

@@ -71,4 +71,33 @@ def errors(pool: Pool) -> None:
         print(refused.path)
 
 
+@pyproc.isolated
+def simple(n: int, *, times: int = 2) -> str:
+    return str(n) * times
+
+
+@pyproc.isolated(timeout=2, sandbox="strict", limits=Limits(memory="1GiB"))
+def optioned(n: int) -> list[int]:
+    return [n]
+
+
+@pyproc.isolated()
+async def awaited(n: int) -> float:
+    return n / 2
+
+
+async def use_isolated() -> None:
+    text: str = simple(1, times=3)
+    more: str = await simple.acall(1)
+    here: str = simple.local(1, times=2)
+    future: concurrent.futures.Future[str] = simple.submit(2)
+    late: str = simple.submit(2).result(5)
+    numbers: list[int] = optioned(1)
+    half: float = await awaited(1)
+    quarter: float = await awaited.acall(1)
+    done: float = awaited.submit(3).result()
+    simple.close()
+    print(text, more, here, future, late, numbers, half, quarter, done)
+
+
 asyncio.run(use_async())

@@ -33,3 +33,15 @@ def double(n: int) -> int:
 
 
 double("two")  # E: arg-type
+
+
+@pyproc.isolated(timeout=5)
+def isolated(n: int) -> int:
+    return n
+
+
+pyproc.isolated(timeout="soon")  # E: call-overload
+isolated("two")  # E: arg-type
+isolated.submit()  # E: call-arg
+isolated.local(1, 2)  # E: call-arg
+text: str = isolated(1)  # E: assignment
