@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import math
 import os
+import sys
 import threading
 import warnings
 import weakref
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Literal, Never, Self
 
-from pyproc import _core, _options, aio, buffers, config, mapping
+from pyproc import _core, _options, aio, buffers, config, mapping, notebook
 from pyproc import context as carried
 from pyproc import sandbox as sandboxes
 from pyproc._confine import Confinement
@@ -177,6 +178,8 @@ class Pool(Calls, Lifecycle, Watching):
         super().__init__(self)
         self._closed = False
         _open_pools.add(self)
+        if "IPython" in sys.modules:
+            notebook.watch(_open_pools)
         try:
             self._operations.opened(self)
         except BaseException:

@@ -15,9 +15,10 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Self
 
 from pyproc import _core
+from pyproc._hints import item_type
 from pyproc.bars import Progress, received
 from pyproc.codec import convert, decode_items
 from pyproc.errors import (
@@ -104,7 +105,7 @@ class _Reading:
         self._calls = calls
         self._function = function
         self._encoded, self._files = encode_call(args, kwargs, calls._parcel())
-        self._type = _item_type(calls._result_type(function), calls._type is not None)
+        self._type = item_type(calls._result_type(function), calls._type is not None)
         self._ahead = calls._streaming.get("stream_items", AHEAD_ITEMS)
         self._ready: deque[Any] = deque()
         self._taken = self._taken_bytes = 0  # given to the reader
@@ -237,9 +238,16 @@ class Stream(_Reading, Iterator[Any]):
                 raise error
             else:
                 self._ask()
-                for item in queue.poll(_POLL_MS):
-                    inbox.take(item)
+                self._take(queue)
         return self._ready.popleft()
+
+    def _take(self, queue: _core.Queue) -> None:
+        try:
+            for item in queue.poll(_POLL_MS):
+                self._inbox.take(item)
+        except BaseException:  # ^C: its traceback may hold this stream, and so a worker, for long
+            self._inbox.leave()
+            raise
 
     def _started(self) -> _core.Queue:
         if self._queue is None:
@@ -386,13 +394,3 @@ class AsyncStream(_Reading, AsyncIterator[Any]):
             return
         with contextlib.suppress(Error, Exception):  # what ends the block says more
             await self.aclose()
-
-
-def _item_type(hint: Any, is_asked: bool) -> Any:
-    """What items are turned into: options(result_type=), or T of an Iterator[T] the host holds."""
-    if is_asked or hint is None:
-        return hint
-    origin, arguments = get_origin(hint), get_args(hint)
-    if getattr(origin, "__module__", "") != "collections.abc" or not arguments:
-        return None
-    return None if arguments[0] is Any else arguments[0]
