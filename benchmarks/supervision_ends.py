@@ -68,11 +68,21 @@ def _die(pool: Pool, times: int) -> int:
     return told
 
 
+def _whole(pool: Pool, seconds: float = 60.0) -> None:
+    """Waits for the workers that are to replace the last dead ones."""
+    limit = time.monotonic() + seconds
+    while sum(worker.state == "ready" for worker in pool.workers()) < 4:
+        if time.monotonic() > limit:
+            raise SystemExit("the pool did not replace its dead workers")
+        time.sleep(0.01)
+
+
 def deaths(app: Path, scale: float, report: Report) -> None:
     """Crashes with stacks, in one pool that stays open while it is looked at."""
     times = count(10_000, scale)
     with Pool(app, workers=4) as pool:
         _die(pool, count(1_000, scale))
+        _whole(pool)
         before, memory = holdings(), resident()
         begin = time.monotonic()
         told = _die(pool, times)
