@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pyproc.errors import PoolClosed as PoolClosed
     from pyproc.errors import ProcessLimitExceeded as ProcessLimitExceeded
     from pyproc.errors import ProtocolError as ProtocolError
+    from pyproc.errors import ProxyMismatch as ProxyMismatch
     from pyproc.errors import QueueFull as QueueFull
     from pyproc.errors import RateLimited as RateLimited
     from pyproc.errors import RemoteError as RemoteError
@@ -124,6 +125,7 @@ _HOMES = {
     "PoolClosed": "errors",
     "ProcessLimitExceeded": "errors",
     "ProtocolError": "errors",
+    "ProxyMismatch": "errors",
     "QueueFull": "errors",
     "RemoteError": "errors",
     "ResultTooLarge": "errors",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from pyproc import _core, aio, context, mapping
 from pyproc.buffers import Parcel
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pyproc.files import Attachments
     from pyproc.pool import Pool
 
-
+T = TypeVar("T")
 _PROGRESS: dict[str, Any] = {"progress": True}
 
 
@@ -258,6 +258,18 @@ class Calls:
         """`stream` for asyncio: `async for` and `async with`. Cancelling the reading task closes
         it."""
         return AsyncStream(self._pinned(), function, args, kwargs)
+
+    def proxy(self, protocol: Callable[..., T], /) -> T:
+        """An object whose methods are functions of the workers, as the Protocol class names them.
+
+        `def` is `call`, `async def` is `acall`; a method that returns an Iterator is `stream`, an
+        AsyncIterator `astream`, a Future `submit`. Results have the type that it names. Names,
+        parameters and plain types are compared with what the workers publish, now and once:
+        ProxyMismatch says what differs. A server's client knows names only.
+        """
+        from pyproc import proxies
+
+        return cast(T, proxies.make(self, protocol, self._pool.functions()))
 
     def _result_type(self, function: str) -> object:
         return self._type if self._type is not None else self._pool._host_types.get(function)

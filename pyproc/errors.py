@@ -325,6 +325,11 @@ class UnknownFunction(Error, LookupError):
     function: str | None = None
 
 
+class ProxyMismatch(Error, TypeError):
+    """A Protocol does not fit the workers' functions; the text names each method and what there
+    is instead."""
+
+
 class RemoteError(Error):
     """The function raised something whose class is not made again here.
 

@@ -43,6 +43,7 @@ class Plan:
         self.keywords: str | None = None  # the name of **kwargs
         self.annotations: dict[str, object] = {}
         self.plain = type(function).__name__ == "function" and not hasattr(function, "__wrapped__")
+        self.optional: set[str] = set()  # that have a default, of one that is not plain
         self._hints: dict[str, Any] | None = None
         self.kind = _kind_of(function)
         if self.plain:
@@ -81,6 +82,8 @@ class Plan:
                 self.keyword_only += (parameter.name,)
             else:
                 self.positional += (parameter.name,)
+            if parameter.default is not parameter.empty:
+                self.optional.add(parameter.name)
             if parameter.annotation is not parameter.empty:
                 self.annotations[parameter.name] = parameter.annotation
         if signature.return_annotation is not signature.empty:
@@ -299,19 +302,23 @@ def signature_of(plan: Plan) -> str:
     parts = []
     for at, name in enumerate(plan.positional):
         default = f"{_short(defaults[at - first])}" if plan.plain and at >= first else ""
-        parts.append(_parameter(plan, name, default))
+        parts.append(_parameter(plan, name, default or _other(plan, name)))
     if plan.rest:
         parts.append("*" + _parameter(plan, plan.rest, ""))
     elif plan.keyword_only:
         parts.append("*")
     parts += [
-        _parameter(plan, name, _short(named[name]) if name in named else "")
+        _parameter(plan, name, _short(named[name]) if name in named else _other(plan, name))
         for name in plan.keyword_only
     ]
     if plan.keywords:
         parts.append("**" + _parameter(plan, plan.keywords, ""))
     result = f" -> {_hint(plan.annotations['return'])}" if "return" in plan.annotations else ""
     return f"({', '.join(parts)}){result}"
+
+
+def _other(plan: Plan, name: str) -> str:
+    return "..." if name in plan.optional else ""
 
 
 def _parameter(plan: Plan, name: str, default: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import pyproc
 from pyproc import App, Future, Limits, Pool, Timeouts, WorkerInfo
@@ -69,6 +69,20 @@ def errors(pool: Pool) -> None:
         print(died.signal, died.exit_code, died.function, died.python_stack)
     except pyproc.ValidationError as refused:
         print(refused.path)
+
+
+class Numbers(Protocol):
+    def double(self, n: int) -> int: ...
+    async def half(self, n: int) -> float: ...
+    def count(self, n: int) -> Iterator[int]: ...
+
+
+async def use_proxies(pool: Pool) -> None:
+    numbers = pool.proxy(Numbers)
+    twice: int = numbers.double(1)
+    half: float = await numbers.half(2)
+    for item in pool.options(timeout=1).proxy(Numbers).count(3):
+        print(item + twice + half)
 
 
 @pyproc.isolated

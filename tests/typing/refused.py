@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import pyproc
 from pyproc import App, Limits, Pool, Timeouts
 
@@ -45,3 +47,14 @@ isolated("two")  # E: arg-type
 isolated.submit()  # E: call-arg
 isolated.local(1, 2)  # E: call-arg
 text: str = isolated(1)  # E: assignment
+
+
+class Numbers(Protocol):
+    def double(self, n: int) -> int: ...
+
+
+numbers = pool.proxy(Numbers)
+numbers.triple(1)  # E: attr-defined
+numbers.double("1")  # E: arg-type
+doubled: str = numbers.double(1)  # E: assignment
+pool.proxy("Numbers")  # E: arg-type
