@@ -85,7 +85,8 @@ def test_a_proxy_has_the_options_of_its_calls(pool: Pool) -> None:
 
     with pytest.raises(pyproc.ValidationError, match="result"):  # it says int and answers str
         pool.proxy(Lying).lies(1)
-    assert pool.options(result_type=str, timeout=60).proxy(Lying).lies(1) == "1"
+    said: object = pool.options(result_type=str, timeout=60).proxy(Lying).lies(1)
+    assert said == "1"
 
 
 class Unknown(Protocol):
