@@ -36,6 +36,9 @@ def deadline(app: Path, scale: float, report: Report) -> None:
             report.line(f"{how}: with a Python stack", f"{told} of {times}")
 
 
+WORKERS = 4
+
+
 def _use(app: Path, times: int) -> None:
     for n in range(times):
         with Pool(app, workers=1) as pool:
@@ -69,9 +72,9 @@ def _die(pool: Pool, times: int) -> int:
 
 
 def _whole(pool: Pool, seconds: float = 60.0) -> None:
-    """Waits for the workers that are to replace the last dead ones."""
+    """Waits for the workers that replace the last dead ones."""
     limit = time.monotonic() + seconds
-    while sum(worker.state == "ready" for worker in pool.workers()) < 4:
+    while [worker.state for worker in pool.workers()] != ["ready"] * WORKERS:
         if time.monotonic() > limit:
             raise SystemExit("the pool did not replace its dead workers")
         time.sleep(0.01)
@@ -80,7 +83,7 @@ def _whole(pool: Pool, seconds: float = 60.0) -> None:
 def deaths(app: Path, scale: float, report: Report) -> None:
     """Crashes with stacks, in one pool that stays open while it is looked at."""
     times = count(10_000, scale)
-    with Pool(app, workers=4) as pool:
+    with Pool(app, min_workers=WORKERS, max_workers=WORKERS) as pool:
         _die(pool, count(1_000, scale))
         _whole(pool)
         before, memory = holdings(), resident()
