@@ -20,7 +20,7 @@ from typing import Any, Literal, Never, Self, cast
 from pyproc import _core, _options, aio, config
 from pyproc.calls import Calls
 from pyproc.delivery import Delivery
-from pyproc.errors import PoolClosed, RequestRefused
+from pyproc.errors import PoolClosed
 from pyproc.events import Events
 from pyproc.files import NO_FILES, Attachments
 from pyproc.resilience import Guard, Retry
@@ -55,14 +55,6 @@ class _ServedCalls(Calls):
             settle(error, by, value, 0 if error is not None else 1)
 
         return super().submit_raw(function, payload, codec, 0, settled, queue, keywords, files)
-
-    def stream(self, function: str, /, *args: Any, **kwargs: Any) -> Never:
-        """Not at a server: RequestRefused."""
-        raise RequestRefused("streams do not travel to a server: call a function that answers once")
-
-    def astream(self, function: str, /, *args: Any, **kwargs: Any) -> Never:
-        """Not at a server: RequestRefused."""
-        raise RequestRefused("streams do not travel to a server: call a function that answers once")
 
 
 class Client(_ServedCalls):
@@ -118,6 +110,8 @@ class Client(_ServedCalls):
         result_size: int | str | None = None,
         retry: Retry | None = None,
         result_type: object = None,
+        item_timeout: float | None = None,
+        buffersize: int | None = None,
         **others: Never,
     ) -> Calls:
         """The same calls with other options, as `Pool.options`. A server's own limits count all the
@@ -131,7 +125,10 @@ class Client(_ServedCalls):
         rare = _options.rare(
             priority, deadline, memory, cpu_time, output, result_size, (None, _options.MAX_FRAME)
         )
-        return _ServedCalls(cast("Any", self), timeout, queue_timeout, result_type, rare, retry)
+        return _ServedCalls(
+            cast("Any", self), timeout, queue_timeout, result_type, rare, retry,
+            streaming=_options.streaming(item_timeout, buffersize),
+        )  # fmt: skip
 
     def functions(self) -> dict[str, str]:
         """The functions that this client may call; the server does not tell their signatures."""

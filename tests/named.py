@@ -31,6 +31,7 @@ def frame(kind: int, inside: bytes) -> bytes:
 
 CLIENT_HELLO, SERVER_HELLO, AUTHENTICATE, WELCOME, DENIED, CALL_END = 20, 21, 22, 23, 24, 25
 CALL, RESULT, FAILURE = 3, 4, 5
+STREAM_ITEM, STREAM_CREDIT, STREAM_END = 12, 13, 14
 
 
 def hello(key: bytes = b"", version: int = 1, nonce: bytes = b"n" * 32) -> bytes:

@@ -19,7 +19,22 @@ static int submit(void *client, const struct pyproc_request *request,
     return pyproc_client_submit(client, request, wait, queue, token, idp, reply);
 }
 
-static const struct pp_caller client_caller = {call, submit};
+static int cancel(void *client, uint64_t id, int kill)
+{
+    return pyproc_client_cancel(client, id, kill);
+}
+
+static int stream_more(void *client, uint64_t id, uint64_t items, uint64_t bytes, int waits)
+{
+    return pyproc_client_stream_more(client, id, items, bytes, waits);
+}
+
+static int stream_close(void *client, uint64_t id)
+{
+    return pyproc_client_stream_close(client, id);
+}
+
+static const struct pp_caller client_caller = {call, submit, cancel, stream_more, stream_close};
 
 static int open_client(struct core_state *state, struct pyproc_client_config *config,
                        struct pyproc_client **clientp)
@@ -95,17 +110,6 @@ static void client_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-static PyObject *client_cancel(PyObject *self, PyObject *args)
-{
-    unsigned long long id;
-    int kill, r;
-
-    if (!PyArg_ParseTuple(args, "Kp", &id, &kill))
-        return NULL;
-    Py_BEGIN_ALLOW_THREADS r = pyproc_client_cancel(client_of(self), id, kill);
-    Py_END_ALLOW_THREADS return PyLong_FromLong(r);
-}
-
 static PyObject *client_close(PyObject *self, PyObject *seconds)
 {
     struct pp_gil gil;
@@ -159,7 +163,9 @@ static PyMethodDef client_methods[] = {
     {"call_values", FAST(pp_pool_call_values), FAST_FLAGS, PyDoc_STR("As Pool.call_values.")},
     {"call", FAST(pp_pool_call), FAST_FLAGS, PyDoc_STR("As Pool.call.")},
     {"submit", FAST(pp_pool_submit), FAST_FLAGS, PyDoc_STR("As Pool.submit.")},
-    {"cancel", client_cancel, METH_VARARGS, PyDoc_STR("As Pool.cancel.")},
+    {"cancel", FAST(pp_pool_cancel), FAST_FLAGS, PyDoc_STR("As Pool.cancel.")},
+    {"stream_more", FAST(pp_pool_stream_more), FAST_FLAGS, PyDoc_STR("As Pool.stream_more.")},
+    {"stream_close", pp_pool_stream_close, METH_O, PyDoc_STR("As Pool.stream_close.")},
     {"close", client_close, METH_O, PyDoc_STR("close(timeout)")},
     {"functions", client_functions, METH_NOARGS, PyDoc_STR("functions() -> dict")},
     {"about", client_about, METH_NOARGS, PyDoc_STR("about() -> what the server has said")},

@@ -72,6 +72,9 @@ struct pp_caller {
     int (*submit)(void *handle, const struct pyproc_request *request,
                   const struct pyproc_wait *wait, struct pyproc_queue *queue, void *token,
                   uint64_t *idp, struct pyproc_reply *reply);
+    int (*cancel)(void *handle, uint64_t id, int kill);
+    int (*stream_more)(void *handle, uint64_t id, uint64_t items, uint64_t bytes, int waits);
+    int (*stream_close)(void *handle, uint64_t id);
 };
 struct pp_caller_object {
     PyObject_HEAD void *handle;
@@ -85,11 +88,18 @@ static inline struct pp_caller_object *pp_caller_of(PyObject *self)
 
 /* pool_type.c: the core's pool, lent as long as the object lives. */
 struct pyproc_pool *pp_pool_of(PyObject *self);
-PyObject *pp_pool_submit(PyObject *self, PyTypeObject *type, PyObject *const *args,
-                         Py_ssize_t n_args, PyObject *names);
 void pp_pool_add_function(void *token, struct pyproc_bytes name, struct pyproc_bytes signature);
 /* From which size on bytes go in memory; SIZE_MAX: never. */
 size_t pp_pool_large(PyObject *self);
+
+/* caller.c */
+PyObject *pp_pool_submit(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                         Py_ssize_t n_args, PyObject *names);
+PyObject *pp_pool_cancel(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                         Py_ssize_t n_args, PyObject *names);
+PyObject *pp_pool_stream_more(PyObject *self, PyTypeObject *type, PyObject *const *args,
+                              Py_ssize_t n_args, PyObject *names);
+PyObject *pp_pool_stream_close(PyObject *self, PyObject *id);
 
 /* pool_call.c */
 

@@ -8,14 +8,29 @@ static int call(void *pool, const struct pyproc_request *request, const struct p
     return pyproc_call(pool, request, wait, reply);
 }
 
-static int submit_to(void *pool, const struct pyproc_request *request,
-                     const struct pyproc_wait *wait, struct pyproc_queue *queue, void *token,
-                     uint64_t *idp, struct pyproc_reply *reply)
+static int submit(void *pool, const struct pyproc_request *request, const struct pyproc_wait *wait,
+                  struct pyproc_queue *queue, void *token, uint64_t *idp,
+                  struct pyproc_reply *reply)
 {
     return pyproc_submit(pool, request, wait, queue, token, idp, reply);
 }
 
-static const struct pp_caller pool_caller = {call, submit_to};
+static int cancel(void *pool, uint64_t id, int kill)
+{
+    return pyproc_cancel(pool, id, kill);
+}
+
+static int stream_more(void *pool, uint64_t id, uint64_t items, uint64_t bytes, int waits)
+{
+    return pyproc_stream_more(pool, id, items, bytes, waits);
+}
+
+static int stream_close(void *pool, uint64_t id)
+{
+    return pyproc_stream_close(pool, id);
+}
+
+static const struct pp_caller pool_caller = {call, submit, cancel, stream_more, stream_close};
 
 int pp_gil_interrupted(void *token)
 {
@@ -104,105 +119,6 @@ static void pool_dealloc(PyObject *self)
     pyproc_pool_free(pp_pool_of(self));
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF(type);
-}
-
-static int submit(PyObject *self, PyObject *const *args, struct pyproc_request *request,
-                  uint64_t *idp, struct pyproc_reply *reply)
-{
-    struct pyproc_queue *queue = pp_queue_of(args[7]);
-    PyObject *token = args[8];
-    struct pp_gil gil;
-    struct pyproc_wait wait = {pp_gil_interrupted, &gil};
-    int r;
-
-    if (!queue)
-        return -1;
-    request->items = (uint32_t)PyLong_AsUnsignedLong(args[9]);
-    if (PyErr_Occurred())
-        return -1;
-    request->wait_for_room = PyObject_IsTrue(args[10]);
-    Py_INCREF(token); /* the queue's, until it comes back */
-    gil.thread = PyEval_SaveThread();
-    r = pp_caller_of(self)->caller->submit(pp_caller_of(self)->handle, request, &wait, queue, token,
-                                           idp, reply);
-    PyEval_RestoreThread(gil.thread);
-    if (r == 0)
-        pp_queue_expect(args[7]);
-    else
-        Py_DECREF(token);
-    return r;
-}
-
-PyObject *pp_pool_submit(PyObject *self, PyTypeObject *type, PyObject *const *args,
-                         Py_ssize_t n_args, PyObject *names)
-{
-    struct pp_request_memory memory;
-    struct pyproc_request request;
-    struct pyproc_reply reply;
-    PyObject *result = NULL;
-    uint64_t id;
-
-    if (!pp_count_is(n_args, 11, names, "submit"))
-        return NULL;
-    if (pp_convert_request(args, &request, &memory) == 0) {
-        int r = submit(self, args, &request, &id, &reply);
-
-        if (r == 0) {
-            result = PyLong_FromUnsignedLongLong(id);
-        } else if (r > 0) {
-            (void)pp_raise(state_of(type), &reply, args[0]);
-            pyproc_reply_clear(&reply);
-        }
-    }
-    PyMem_Free(memory.many);
-    return result;
-}
-
-static PyObject *pool_cancel(PyObject *self, PyTypeObject *type, PyObject *const *args,
-                             Py_ssize_t n_args, PyObject *names)
-{
-    unsigned long long id;
-    int kill, r;
-
-    (void)type;
-    if (!pp_count_is(n_args, 2, names, "cancel"))
-        return NULL;
-    id = PyLong_AsUnsignedLongLong(args[0]);
-    kill = PyObject_IsTrue(args[1]);
-    if (PyErr_Occurred())
-        return NULL;
-    Py_BEGIN_ALLOW_THREADS r = pyproc_cancel(pp_pool_of(self), id, kill);
-    Py_END_ALLOW_THREADS return PyLong_FromLong(r);
-}
-
-static PyObject *pool_stream_more(PyObject *self, PyTypeObject *type, PyObject *const *args,
-                                  Py_ssize_t n_args, PyObject *names)
-{
-    unsigned long long numbers[3];
-    int waits, r;
-
-    (void)type;
-    if (!pp_count_is(n_args, 4, names, "stream_more"))
-        return NULL;
-    for (size_t i = 0; i < 3; i++)
-        numbers[i] = PyLong_AsUnsignedLongLong(args[i]);
-    waits = PyObject_IsTrue(args[3]);
-    if (PyErr_Occurred())
-        return NULL;
-    Py_BEGIN_ALLOW_THREADS r =
-        pyproc_stream_more(pp_pool_of(self), numbers[0], numbers[1], numbers[2], waits);
-    Py_END_ALLOW_THREADS return PyBool_FromLong(r == 0);
-}
-
-static PyObject *pool_stream_close(PyObject *self, PyObject *id)
-{
-    unsigned long long number = PyLong_AsUnsignedLongLong(id);
-    int r;
-
-    if (PyErr_Occurred())
-        return NULL;
-    Py_BEGIN_ALLOW_THREADS r = pyproc_stream_close(pp_pool_of(self), number);
-    Py_END_ALLOW_THREADS return PyBool_FromLong(r == 0);
 }
 
 static PyObject *pool_close(PyObject *self, PyTypeObject *type, PyObject *const *args,
@@ -476,11 +392,11 @@ static PyMethodDef pool_methods[] = {
     {"submit", FAST(pp_pool_submit), FAST_FLAGS,
      PyDoc_STR("submit(function, payload, codec, keywords, run_timeout, queue_timeout, options,\n"
                "queue, token, items, wait_for_room) -> the call's id")},
-    {"cancel", FAST(pool_cancel), FAST_FLAGS,
+    {"cancel", FAST(pp_pool_cancel), FAST_FLAGS,
      PyDoc_STR("cancel(id, kill) -> 0 ended or ending, 1 running, 2 unknown")},
-    {"stream_more", FAST(pool_stream_more), FAST_FLAGS,
+    {"stream_more", FAST(pp_pool_stream_more), FAST_FLAGS,
      PyDoc_STR("stream_more(id, items, bytes, waits) -> whether the stream goes on")},
-    {"stream_close", pool_stream_close, METH_O,
+    {"stream_close", pp_pool_stream_close, METH_O,
      PyDoc_STR("stream_close(id) -> whether the stream was still open")},
     {"close", FAST(pool_close), FAST_FLAGS, PyDoc_STR("close(timeout)")},
     {"drain", FAST(pool_drain), FAST_FLAGS,

@@ -163,10 +163,11 @@ static void fill_options(const struct pyproc_request *request, struct pp_asked *
         .cpu_us = microseconds(request->cpu_limit),
         .output = request->output_limit,
         .result_size = request->result_limit,
+        .item_us = microseconds(request->item_timeout),
     };
     if (request->run_timeout || request->queue_timeout || request->priority ||
         request->memory_limit || request->cpu_limit || request->output_limit ||
-        request->result_limit)
+        request->result_limit || request->item_timeout)
         asked->options.id = 1; /* the call's number, when it has one */
 }
 
@@ -216,6 +217,8 @@ static struct pp_asked *asked_new(const struct pyproc_request *request, bool cop
         .keywords = keywords,
         .n_keywords = request->n_keywords,
         .items = request->items,
+        .stream_items = request->stream_items,
+        .stream_bytes = request->stream_bytes,
     };
     for (size_t i = 0; i < request->n_keywords; i++)
         keywords[i] = place(&at, request->keywords[i], copies);
@@ -348,6 +351,7 @@ PYPROC_API int pyproc_client_call(struct pyproc_client *client,
         return (int)reply->end;
     }
     asked->reply = reply;
+    asked->call.stream_items = asked->call.stream_bytes = 0; /* streams are submitted */
     (void)pthread_mutex_lock(&client->lock);
     if (client->is_closed || !client->is_connected) {
         pp_reply_end(reply, client->is_closed ? PYPROC_END_CLOSED : PYPROC_END_DISCONNECTED,

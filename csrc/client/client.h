@@ -49,6 +49,7 @@ struct pp_asked {
     bool has_run_limit;          /* the server may end it later than the deadline says */
     struct pp_message_call call; /* points into `bytes`, or to the caller's own while it waits */
     struct pp_message_call_options options; /* id 0: none */
+    uint64_t came_items, came_bytes;        /* of a stream; lock */
     size_t size;
     max_align_t bytes[];
 };

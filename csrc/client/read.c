@@ -156,13 +156,82 @@ static bool is_end(uint32_t end)
            (end >= PYPROC_END_DENIED && end <= PYPROC_END_DISCONNECTED);
 }
 
+/* Lock held. NULL, or what is wrong with it. */
+static const char *take_items(struct pp_asked *asked, const struct pp_message_stream_item *from)
+{
+    struct pyproc_item *item;
+
+    if (from->first != asked->came_items)
+        return "the server sent items of a stream out of order";
+    if (from->count > asked->call.stream_items - asked->came_items ||
+        asked->came_bytes >= asked->call.stream_bytes)
+        return "the server sent more items than it was asked for";
+    item = pp_item_new(PYPROC_ITEM_STREAM);
+    if (item)
+        pp_reply_value(&item->reply, (int)from->codec, from->payload.data, from->payload.size,
+                       from->count);
+    if (!item || item->reply.end != PYPROC_END_VALUE) {
+        pyproc_item_free(item);
+        return "the client is out of memory";
+    }
+    item->token = asked->item->token;
+    item->reply.call_id = asked->id;
+    asked->came_items += from->count;
+    asked->came_bytes += from->payload.size;
+    pp_queue_put(asked->queue, item, item);
+    return NULL;
+}
+
+static uint64_t id_of(const struct pp_message *message)
+{
+    switch (message->kind) {
+    case PP_MESSAGE_RESULT:
+        return message->result.id;
+    case PP_MESSAGE_FAILURE:
+        return message->failure.id;
+    case PP_MESSAGE_STREAM_ITEM:
+        return message->stream_item.id;
+    case PP_MESSAGE_STREAM_END:
+        return message->stream_end.id;
+    case PP_MESSAGE_CALL_END:
+        return message->call_end.id;
+    default:
+        return 0;
+    }
+}
+
+/* Lock held: what came for a call. NULL, or what is wrong with it. */
+static const char *answer(struct pyproc_client *client, struct pp_asked *asked,
+                          const struct pp_message *message)
+{
+    bool is_stream = asked->call.stream_items != 0;
+    bool for_stream =
+        message->kind == PP_MESSAGE_STREAM_ITEM || message->kind == PP_MESSAGE_STREAM_END;
+
+    if (for_stream ? !is_stream : is_stream && message->kind == PP_MESSAGE_RESULT)
+        return "the server took a stream for a call, or a call for a stream";
+    if (message->kind == PP_MESSAGE_STREAM_ITEM)
+        return take_items(asked, &message->stream_item);
+    if (message->kind == PP_MESSAGE_STREAM_END && message->stream_end.items != asked->came_items)
+        return "the end of a stream does not fit its items";
+    if (message->kind == PP_MESSAGE_STREAM_END)
+        pp_reply_value(reply_of(asked), PYPROC_CODEC_MSGPACK, "", 0, 0);
+    else if (message->kind == PP_MESSAGE_RESULT)
+        pp_reply_value(reply_of(asked), (int)message->result.codec, message->result.payload.data,
+                       message->result.payload.size, message->result.count);
+    else if (message->kind == PP_MESSAGE_FAILURE)
+        pp_reply_failure(reply_of(asked), &message->failure);
+    else
+        take_end(reply_of(asked), &message->call_end);
+    hand_over(client, asked);
+    return NULL;
+}
+
 /* Lock held: one message of the server. NULL, or what is wrong with it. */
 static const char *take(struct pyproc_client *client, const struct pp_message *message)
 {
     struct pp_asked *asked;
-    uint64_t id = message->kind == PP_MESSAGE_RESULT    ? message->result.id
-                  : message->kind == PP_MESSAGE_FAILURE ? message->failure.id
-                                                        : message->call_end.id;
+    uint64_t id = id_of(message);
 
     if (message->kind == PP_MESSAGE_PONG) {
         client->pongs = message->nonce;
@@ -175,8 +244,7 @@ static const char *take(struct pyproc_client *client, const struct pp_message *m
         pp_client_lost(client, "the server ended the connection");
         return NULL;
     }
-    if (message->kind != PP_MESSAGE_RESULT && message->kind != PP_MESSAGE_FAILURE &&
-        message->kind != PP_MESSAGE_CALL_END)
+    if (id == 0)
         return "the server sent a message of the handshake";
     if (message->kind == PP_MESSAGE_CALL_END && !is_end(message->call_end.end))
         return "the server sent an end that there is not";
@@ -185,15 +253,7 @@ static const char *take(struct pyproc_client *client, const struct pp_message *m
     asked = pp_client_find(client, id);
     if (!asked || !asked->is_sent)
         return NULL; /* somebody has stopped waiting for it */
-    if (message->kind == PP_MESSAGE_RESULT)
-        pp_reply_value(reply_of(asked), (int)message->result.codec, message->result.payload.data,
-                       message->result.payload.size, message->result.count);
-    else if (message->kind == PP_MESSAGE_FAILURE)
-        pp_reply_failure(reply_of(asked), &message->failure);
-    else
-        take_end(reply_of(asked), &message->call_end);
-    hand_over(client, asked);
-    return NULL;
+    return answer(client, asked, message);
 }
 
 /* The leader: whole messages out of what was read. */

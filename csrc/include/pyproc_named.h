@@ -158,6 +158,11 @@ PYPROC_API int pyproc_client_submit(struct pyproc_client *client,
                                     const struct pyproc_wait *wait, struct pyproc_queue *queue,
                                     void *token, uint64_t *idp, struct pyproc_reply *reply);
 PYPROC_API int pyproc_client_cancel(struct pyproc_client *client, uint64_t id, int kill);
+/* As pyproc_stream_more and pyproc_stream_close, for a submitted request with stream_items. Its
+ * credit may be at most 4 MiB of bytes ahead of what has come. */
+PYPROC_API int pyproc_client_stream_more(struct pyproc_client *client, uint64_t id, uint64_t items,
+                                         uint64_t bytes, int waits);
+PYPROC_API int pyproc_client_stream_close(struct pyproc_client *client, uint64_t id);
 /* What the server said: the role, the calls that may be under way, and the functions. */
 PYPROC_API void pyproc_client_functions(struct pyproc_client *client,
                                         void (*each)(void *token, struct pyproc_bytes name,

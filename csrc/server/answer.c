@@ -314,7 +314,10 @@ static void answer(struct pp_task *task, struct pyproc_item *item)
         pp_reply_end(reply, PYPROC_END_TOO_LARGE, "the answer is larger than the client takes");
     }
     if (reply->end == PYPROC_END_VALUE) {
-        send_value(task, reply);
+        if (task->stream_bytes)
+            pp_stream_over(task);
+        else
+            send_value(task, reply);
         return;
     }
     pp_correlation(task->server, correlation);
@@ -355,7 +358,10 @@ void pp_answers_take(struct pyproc_server *server)
     while (item) {
         struct pyproc_item *next = item->next;
 
-        take(item->token, item);
+        if (item->kind == PYPROC_ITEM_STREAM)
+            pp_stream_forward(item->token, item);
+        else
+            take(item->token, item);
         pyproc_item_free(item);
         item = next;
     }

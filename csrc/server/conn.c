@@ -201,6 +201,12 @@ static void take_message(struct pp_conn *conn, const struct pp_message *message)
     case PP_MESSAGE_REVOKE:
         pp_task_revoke(conn, &message->revoke);
         break;
+    case PP_MESSAGE_STREAM_CREDIT:
+        pp_stream_credit(conn, &message->stream_credit);
+        break;
+    case PP_MESSAGE_STREAM_END:
+        pp_stream_end(conn, message->stream_end.id);
+        break;
     case PP_MESSAGE_PING: /* a client may ask so whether its Revoke was in time */
         pp_answers_take(conn->server);
         pong.nonce = message->nonce;

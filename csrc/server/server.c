@@ -279,7 +279,8 @@ static void destroy(struct pyproc_server *server)
     while (item) { /* ends that came after the loop had gone */
         struct pyproc_item *next = item->next;
 
-        free(item->token);
+        if (item->kind == PYPROC_ITEM_CALL) /* a stream's items share the token of its end */
+            free(item->token);
         pyproc_item_free(item);
         item = next;
     }

@@ -32,6 +32,8 @@ struct pp_watch;
 enum { PP_FRAME_FREE = 16 * 1024 };
 /* Bytes taken from one client before others have their turn. */
 enum { PP_READ_AT_ONCE = 64 * 1024 };
+/* Bytes that a client may ask a stream to be ahead of what it was sent. */
+enum { PP_STREAM_AHEAD = 4 << 20 };
 /* Answers that wait for a client which gets no new calls until it has read them. */
 enum { PP_OUT_PAUSE = 1 << 20 };
 
@@ -102,6 +104,8 @@ struct pp_task {
     int64_t deadline;
     int codec;
     uint32_t items;
+    uint64_t stream_items, stream_bytes;   /* the client's credit of a stream; 0: it is none */
+    uint64_t sent_items, sent_bytes;       /* of it, to the client */
     struct pyproc_bytes function, payload; /* into `bytes`; none once the pool has it */
     struct pyproc_bytes *keywords;         /* likewise */
     size_t n_keywords, size;
@@ -234,6 +238,21 @@ void pp_task_forget(struct pp_conn *conn);
 void pp_task_pump(struct pp_lane *lane);
 bool pp_task_is_full(const struct pp_conn *conn);
 void pp_task_end(struct pp_task *task);
+/* Running or waiting; NULL: neither. */
+struct pp_task *pp_task_find(const struct pp_conn *conn, uint64_t id);
+/* Out of the line, and ended with that sentence. */
+void pp_task_take_back(struct pp_task *task, const char *text);
+
+/* stream.c */
+/* NULL, or why the call is no stream that the server takes: a fixed sentence. */
+const char *pp_stream_wrong(const struct pp_conn *conn, const struct pp_message_call *call);
+void pp_stream_credit(struct pp_conn *conn, const struct pp_message_stream_credit *credit);
+/* The client reads no more. */
+void pp_stream_end(struct pp_conn *conn, uint64_t id);
+/* Items of the pool's, to the client. */
+void pp_stream_forward(struct pp_task *task, const struct pyproc_item *item);
+/* The generator has ended. */
+void pp_stream_over(const struct pp_task *task);
 
 /* answer.c */
 void pp_answers_ready(void *server, int events);

@@ -66,7 +66,10 @@ void pp_task_forget(struct pp_conn *conn)
 
         task->conn = NULL; /* its end comes all the same */
         conn->n_running--;
-        (void)pyproc_cancel(task->lane->pool, task->call_id, 1);
+        if (task->stream_bytes) /* its generator's `finally` runs */
+            (void)pyproc_stream_close(task->lane->pool, task->call_id);
+        else
+            (void)pyproc_cancel(task->lane->pool, task->call_id, 1);
     }
 }
 
@@ -89,6 +92,7 @@ static void add_options(const struct pp_task *task, struct pyproc_request *reque
     request->cpu_limit = nanoseconds(options->cpu_us);
     request->output_limit = options->output;
     request->result_limit = options->result_size;
+    request->item_timeout = nanoseconds(options->item_us);
 }
 
 /* Gives the call to the pool. It is freed when the pool does not take it. */
@@ -103,6 +107,8 @@ static void give(struct pp_task *task, struct pyproc_request *request)
     request->codec = task->codec;
     request->items = task->items;
     request->deadline = task->deadline;
+    request->stream_items = task->stream_items;
+    request->stream_bytes = task->stream_bytes;
     add_options(task, request);
     if (task->lane == server->lanes) {
         server->has_submitted = true;
@@ -173,16 +179,21 @@ static const char *sentence_for(enum pp_access_answer answer)
 /* What the call is must be said in full before anything is done with it. */
 static const char *look_at(const struct pp_conn *conn, const struct pp_message_call *call)
 {
+    const char *wrong;
+
     if (call->attachments || call->baggage.size)
         return "files and context variables do not travel to a server";
-    if (call->stream_items || call->shared)
-        return "streams do not travel to a server";
+    if (call->shared)
+        return "shared calls do not travel to a server";
     if (call->codec != PP_CODEC_MSGPACK && call->codec != PP_CODEC_RICH)
         return "this codec is not for clients";
     if (call->items && !conn->server->sees_all)
         return "chunks are for servers that show everything";
     if (call->n_keywords > 1000 || (call->items && call->n_keywords))
         return "too many keywords";
+    wrong = pp_stream_wrong(conn, call);
+    if (wrong)
+        return wrong;
     return pp_payload_check(call->payload.data, call->payload.size, call->codec == PP_CODEC_RICH,
                             call->items, call->n_keywords);
 }
@@ -205,6 +216,13 @@ static struct pp_task *find_waiting(const struct pp_conn *conn, uint64_t id)
     for (size_t i = 0; !task && conn->n_waiting && i < conn->server->n_lanes; i++)
         task = find(&conn->turns[i].waiting, id);
     return task;
+}
+
+struct pp_task *pp_task_find(const struct pp_conn *conn, uint64_t id)
+{
+    struct pp_task *task = find(&conn->running, id);
+
+    return task ? task : find_waiting(conn, id);
 }
 
 static void tell_allowed(struct pp_conn *conn, const struct pyproc_bytes *function,
@@ -295,6 +313,8 @@ static struct pp_task *new_task(struct pp_conn *conn, const struct pp_message_ca
         .deadline = call->remaining_us ? pp_after(now, nanoseconds(call->remaining_us)) : 0,
         .codec = (int)call->codec,
         .items = call->items,
+        .stream_items = call->stream_items,
+        .stream_bytes = call->stream_bytes,
         .size = room,
     };
     pp_list_init(&task->link);
@@ -387,8 +407,7 @@ void pp_task_call(struct pp_conn *conn, const struct pp_message_call *call)
     int64_t now = pp_now();
     uint32_t role;
 
-    if ((conn->options.id && conn->options.id != call->id) || find(&conn->running, call->id) ||
-        find_waiting(conn, call->id)) {
+    if ((conn->options.id && conn->options.id != call->id) || pp_task_find(conn, call->id)) {
         pp_conn_deny(conn, PYPROC_END_PROTOCOL, "the call's number does not fit", "request.invalid",
                      "a number that is used, or not that of the options");
         return;
@@ -407,23 +426,24 @@ void pp_task_call(struct pp_conn *conn, const struct pp_message_call *call)
     conn->options.id = 0;
 }
 
+void pp_task_take_back(struct pp_task *task, const char *text)
+{
+    struct pp_conn *conn = task->conn;
+    struct pp_turn *turn = turn_of(conn, task->lane);
+
+    unwait(task);
+    if (turn && pp_list_empty(&turn->waiting))
+        pp_list_remove(&turn->ring);
+    pp_answer_refuse(conn, task->id, &task->function, PYPROC_END_TASK_KILLED, text, 0, NULL, NULL);
+    pp_task_end(task);
+}
+
 void pp_task_revoke(struct pp_conn *conn, const struct pp_message_revoke *revoke)
 {
-    static const char text[] = "the call was cancelled before it started";
-    struct pp_task *task = find_waiting(conn, revoke->id);
+    struct pp_task *task = pp_task_find(conn, revoke->id);
 
-    if (task) {
-        struct pp_turn *turn = turn_of(conn, task->lane);
-
-        unwait(task);
-        if (turn && pp_list_empty(&turn->waiting))
-            pp_list_remove(&turn->ring);
-        pp_answer_refuse(conn, task->id, &task->function, PYPROC_END_TASK_KILLED, text, 0, NULL,
-                         NULL);
-        pp_task_end(task);
-        return;
-    }
-    task = find(&conn->running, revoke->id);
-    if (task)
+    if (task && !task->call_id)
+        pp_task_take_back(task, "the call was cancelled before it started");
+    else if (task)
         (void)pyproc_cancel(task->lane->pool, task->call_id, revoke->kill);
 }

@@ -34,6 +34,7 @@ static bool may_send_named(enum pp_sender sender, enum pp_message_kind kind)
     case PP_MESSAGE_CALL:
     case PP_MESSAGE_CALL_OPTIONS:
     case PP_MESSAGE_REVOKE:
+    case PP_MESSAGE_STREAM_CREDIT:
         return sender == PP_FROM_CLIENT;
     case PP_MESSAGE_SERVER_HELLO:
     case PP_MESSAGE_WELCOME:
@@ -41,9 +42,11 @@ static bool may_send_named(enum pp_sender sender, enum pp_message_kind kind)
     case PP_MESSAGE_RESULT:
     case PP_MESSAGE_FAILURE:
     case PP_MESSAGE_CALL_END:
+    case PP_MESSAGE_STREAM_ITEM:
         return sender == PP_FROM_SERVER;
     case PP_MESSAGE_PING:
     case PP_MESSAGE_PONG:
+    case PP_MESSAGE_STREAM_END:
     case PP_MESSAGE_GOODBYE:
         return true;
     default:

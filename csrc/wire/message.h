@@ -88,8 +88,8 @@ enum pp_message_kind {
     PP_MESSAGE_PING,           /* either */
     PP_MESSAGE_PONG,           /* either */
     PP_MESSAGE_GOODBYE,        /* from the host */
-    PP_MESSAGE_STREAM_ITEM,    /* from the worker */
-    PP_MESSAGE_STREAM_CREDIT,  /* from the host */
+    PP_MESSAGE_STREAM_ITEM,    /* from the worker, and on from the server */
+    PP_MESSAGE_STREAM_CREDIT,  /* from the host, and the client */
     PP_MESSAGE_STREAM_END,     /* either */
     PP_MESSAGE_PROGRESS,       /* from the worker, event channel only */
     PP_MESSAGE_MEMORY_REQUEST, /* from the worker */
@@ -292,6 +292,7 @@ struct pp_message_call_options {
     uint64_t run_us, queue_us; /* 0: the server's */
     int32_t priority;
     uint64_t memory, cpu_us, output, result_size;
+    uint64_t item_us; /* of a stream */
 };
 
 struct pp_message_revoke {

@@ -351,6 +351,7 @@ static void fill_call_options(const struct pp_message_call_options *in,
     out->cpu_us = in->cpu_us;
     out->output = in->output;
     out->result_size = in->result_size;
+    out->item_us = in->item_us;
 }
 
 static void fill_memory_request(const struct pp_message_memory_request *in,

@@ -327,6 +327,7 @@ static struct pp_message_call_options from_call_options(const Pyproc__V1__CallOp
         .cpu_us = in->cpu_us,
         .output = in->output,
         .result_size = in->result_size,
+        .item_us = in->item_us,
     };
 }
 

@@ -27,6 +27,7 @@ import pyproc  # noqa: E402
 from pyproc.server import Server  # noqa: E402
 
 NUMBER = b"\x09" + struct.pack("<Q", 3)
+# fmt: off
 GOOD = [
     hello(),
     hello(b"ops"),
@@ -35,9 +36,14 @@ GOOD = [
     call(2, b"echo", b"\x91\x82\xa1a\x01\xa1b\x93\x01\x02\xa3abc"),
     frame(26, NUMBER + field(2, 5) + field(5, 7)) + call(3, b"double", b"\x91\x02"),
     frame(27, NUMBER + field(2, 1)),
+    frame(3, NUMBER + field(2, b"numbers") + field(3, b"\x91\x09") + field(4, 1) + field(10, 2)
+          + field(11, 64)),
+    frame(13, NUMBER + field(2, 9) + field(3, 4096)),
+    frame(14, NUMBER),
     frame(9, field(1, 5)),
     frame(10, field(1, 5)),
 ]
+# fmt: on
 
 
 def mutate(seed: random.Random) -> tuple[bytes, int]:

@@ -18,6 +18,9 @@ from named import (
     CALL_END,
     DENIED,
     RESULT,
+    STREAM_CREDIT,
+    STREAM_END,
+    STREAM_ITEM,
     Raw,
     call,
     field,
@@ -260,3 +263,33 @@ def test_mutated_frames_harm_nobody(pool: pyproc.Pool, place: Path) -> None:
         wait_until(lambda: server.stats()["clients"] == 1)
         wait_until(lambda: server.stats()["calls_running"] == 0)
         assert server.stats()["held_bytes"] == 0
+
+
+STREAM = b"\x09" + struct.pack("<Q", 7) + field(2, b"numbers") + field(3, b"\x91\x09") + field(4, 1)
+
+
+@pytest.mark.parametrize("ahead", [(1, 1 << 30), (1 << 63, 1 << 62)])
+def test_a_stream_whose_credit_is_out_of_range_is_refused(
+    pool: pyproc.Pool, place: Path, ahead: tuple[int, int]
+) -> None:
+    with Server(pool, place), Raw(place) as raw:
+        raw.greet()
+        raw.send(frame(CALL, STREAM + field(10, ahead[0]) + field(11, ahead[1])))
+        assert raw.kind() == CALL_END
+        raw.send(frame(CALL, STREAM + field(10, 1) + field(11, 1)))
+        assert raw.kind() == STREAM_ITEM
+        number = b"\x09" + struct.pack("<Q", 7)
+        raw.send(frame(STREAM_CREDIT, number + field(2, ahead[0]) + field(3, ahead[1])))
+        assert raw.kind() == DENIED
+        assert raw.kind() == 0
+
+
+def test_words_about_streams_that_there_are_not_do_nothing(pool: pyproc.Pool, place: Path) -> None:
+    with Server(pool, place), Raw(place) as raw:
+        raw.greet()
+        number = b"\x09" + struct.pack("<Q", 99)
+        raw.send(frame(STREAM_CREDIT, number + field(2, 9) + field(3, 9)))
+        raw.send(frame(STREAM_END, number) + call(5, b"double", b"\x91\x04"))
+        assert raw.kind() == RESULT
+        raw.send(frame(STREAM_ITEM, number + field(2, b"\xc0") + field(3, 1) + field(5, 1)))
+        assert raw.kind() == DENIED  # a server's message

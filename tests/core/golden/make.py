@@ -100,7 +100,8 @@ MESSAGES = {
         payload: "\\xc0" codec: CODEC_RICH count: 1 }""",
     "call_end_least": "call_end { id: 1 end: 10 }",
     "call_options": """call_options {
-        id: 6 run_us: 1 queue_us: 2 priority: -3 memory: 4 cpu_us: 5 output: 6 result_size: 7 }""",
+        id: 6 run_us: 1 queue_us: 2 priority: -3 memory: 4 cpu_us: 5 output: 6 result_size: 7
+        item_us: 8 }""",
     "revoke": "revoke { id: 6 kill: true }",
 }
 

@@ -118,7 +118,7 @@ static const struct pp_message messages[] = {
     {PP_MESSAGE_CALL_END, {.call_end = {.id = 1, .end = 10}}},
     {PP_MESSAGE_CALL_OPTIONS, {.call_options = {
         .id = 6, .run_us = 1, .queue_us = 2, .priority = -3, .memory = 4, .cpu_us = 5, .output = 6,
-        .result_size = 7}}},
+        .result_size = 7, .item_us = 8}}},
     {PP_MESSAGE_REVOKE, {.revoke = {.id = 6, .kill = true}}},
 };
 /* clang-format on */

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 
 from pyproc import App
 
@@ -19,6 +20,11 @@ def double(x: int) -> int:
 @app.expose
 def echo(value: object, *, tag: str = "") -> object:
     return [value, tag] if tag else value
+
+
+@app.expose
+def numbers(n: int) -> Iterator[int]:
+    yield from range(n)
 
 
 @app.expose
