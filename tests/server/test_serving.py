@@ -126,8 +126,6 @@ def test_what_a_function_may_not_get_stops_at_the_edge_or_the_worker(served: Ser
             client.call("no_such_function")
         with open(__file__, "rb") as file, pytest.raises(pyproc.RequestRefused, match="files"):
             client.call("echo", file)
-        with pytest.raises(pyproc.RequestRefused, match="streams"):
-            client.stream("echo", 1)
 
 
 def test_a_time_limit_ends_the_call_at_the_server(served: Served) -> None:
