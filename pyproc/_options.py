@@ -98,6 +98,18 @@ def queue_limits(max_queue: int | None, max_queue_bytes: int | str | None) -> di
     return {"max_queue": max_queue or 0, "max_queue_bytes": size}
 
 
+IN_FLIGHT_MAX = 1000
+
+
+def in_flight(number: int) -> int:
+    """Async calls that a worker runs side by side."""
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"max_in_flight={number!r}: an int is needed")
+    if not 1 <= number <= IN_FLIGHT_MAX:
+        raise ValueError(f"max_in_flight={number}: from 1 to {IN_FLIGHT_MAX} calls are possible")
+    return number
+
+
 def priority_step(seconds: float) -> float:
     """Seconds of waiting that outweigh one step of priority."""
     if seconds is None:

@@ -22,8 +22,7 @@ from pyproc import broken
 from pyproc._unpickle import from_worker
 from pyproc.codec import convert, decode_many, decode_value
 from pyproc.errors import ItemFailure, RemoteError, RemoteTraceback
-from pyproc.mapping import result_hint
-from pyproc.target import file_of
+from pyproc.target import file_of, result_hint
 from pyproc.worker.executing import RAISED
 
 if TYPE_CHECKING:

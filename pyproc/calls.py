@@ -61,6 +61,7 @@ class Calls:
         self._carries = bool(pool._carried) and not is_pinned
         self.key = key  # what calls are counted under by Rate(by="key")
         self.on_progress = on_progress
+        self._shares: bool = pool._in_flight > 1
         self._streaming = streaming or {}  # options that only streams have, likewise
         self._rare = rare  # options that few calls have, by the core's names
 
@@ -72,7 +73,7 @@ class Calls:
         CPUTimeExceeded, WorkerStartError, ResultTooLarge, ProtocolError, TaskQuarantined,
         CircuitOpen, PoolClosed.
         """
-        if self.on_progress is not None:
+        if self.on_progress is not None or (self._shares and self._core.shares(function)):
             return self._call_watched(function, args, kwargs)
         if self._guard.hot or self._retries:
             return self._call_guarded(function, args, kwargs)
@@ -87,7 +88,8 @@ class Calls:
             raise
 
     def _call_watched(self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A queued call, whose progress the delivery thread tells while this one waits."""
+        """A queued call: its progress is told by the delivery thread while this one waits, or it
+        shares its worker, which a leased one never does."""
         future = self._queued(function, args, kwargs, True)
         try:
             return future.result()

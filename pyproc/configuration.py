@@ -59,6 +59,7 @@ class PoolTable(msgspec.Struct, kw_only=True):
     output: Literal["forward", "capture", "drop"] | UnsetType = UNSET
     sandbox: str | Sandbox | UnsetType = UNSET
     rate: float | Rate | dict[str, float | Rate] | UnsetType = UNSET
+    max_in_flight: int | UnsetType = UNSET
     bundles: str | UnsetType = UNSET
 
 

@@ -75,6 +75,8 @@ class _Facts(Error):
     age: float | None = None
     #: Calls that the worker had answered before.
     tasks_done: int | None = None
+    #: Calls that ended with the worker; above 1 nobody knows whose doing it was.
+    in_flight: int | None = None
     #: One word: who or what ended it.
     cause: str | None = None
     #: False: `cause` is likely, not sure. "oom" is told by a counter of the whole machine.

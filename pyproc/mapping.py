@@ -14,10 +14,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pyproc.bars import reporter
-from pyproc.codec import convert, decode_many, encode_items, payload_size
+from pyproc.codec import convert, decode_many, decode_value, encode_arguments, encode_items
+from pyproc.codec import payload_size as size_of
 from pyproc.errors import (
     CodecError,
     CPUTimeExceeded,
@@ -42,14 +43,9 @@ CHUNK_BYTES = 2**20  # and neither its items nor their results be much larger th
 CHUNK_MAX = 4096
 #: Ends that concern the item a worker was at; every other end concerns the whole chunk.
 ONE_ITEM = (
-    WorkerDied,
-    TaskKilled,
-    ProtocolError,
-    ResultTooLarge,
-    MemoryLimitExceeded,
-    CPUTimeExceeded,
+    WorkerDied, TaskKilled, ProtocolError, ResultTooLarge, MemoryLimitExceeded, CPUTimeExceeded,
     OutputLimitExceeded,
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,6 +99,7 @@ class Mapping(Iterator[Any]):
         self._source = iter(iterable)
         self._options = options
         self._type = calls._result_type(function)
+        self._is_shared = calls._shares and calls._core.shares(function)
         self._ends: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self._chunks: deque[_Chunk] = deque()  # in order of their items
         self._waiting: dict[int, tuple[_Chunk, list[Any]]] = {}
@@ -184,7 +181,8 @@ class Mapping(Iterator[Any]):
     # ---- sending ----
 
     def _ahead(self) -> int:
-        return 4 * self._calls._pool._most
+        pool = self._calls._pool
+        return pool._most * (2 * pool._in_flight if self._is_shared else 4)
 
     def _fill(self) -> None:
         while not self._exhausted and len(self._waiting) < self._ahead():
@@ -240,7 +238,7 @@ class Mapping(Iterator[Any]):
         """Items of the next chunk; 0 when enough of them are out."""
         asked = self._options.chunksize
         size = self._auto_size() if asked == "auto" else asked
-        if self._has_deadline() or self._calls._guard.is_rated:
+        if self._has_deadline() or self._calls._guard.is_rated or self._is_shared:
             size = 1  # the time limit is an item's, not a chunk's
         most = self._calls._pool._chunk_max
         if most is not None:
@@ -275,7 +273,10 @@ class Mapping(Iterator[Any]):
 
     def _send(self, chunk: _Chunk, items: list[Any], first: int = 0) -> None:
         files = self._calls._parcel(files=False)
-        payload, codec = encode_items(items, first, files)
+        if self._is_shared:
+            payload, codec, _ = encode_arguments((items[0],), {}, files)
+        else:
+            payload, codec = encode_items(items, first, files)
         serial = next(self._serial)
         self._waiting[serial] = (chunk, items)
         chunk.sent = time.perf_counter()
@@ -283,8 +284,8 @@ class Mapping(Iterator[Any]):
         ends = self._ends
         try:
             chunk.id = self._calls.submit_raw(
-                self._function, payload, codec, len(items), lambda *end: ends.put((serial, *end)),
-                files=files,
+                self._function, payload, codec, 0 if self._is_shared else len(items),
+                lambda *end: ends.put((serial, *end)), files=files,
             )  # fmt: skip
         except BaseException:
             self._waiting.pop(serial, None)
@@ -323,7 +324,7 @@ class Mapping(Iterator[Any]):
             return  # of a map that was closed
         chunk, items = entry
         try:
-            values = [self._value(v) for v in decode_many(payload, codec, count)] if count else []
+            values = [self._value(v) for v in self._decode(exception, codec, payload, count)]
         except CodecError as error:  # nothing of what the worker sent can be believed
             self._settle(chunk, [_Failed(error)] * len(items))
             return
@@ -333,7 +334,7 @@ class Mapping(Iterator[Any]):
             spent = (time.perf_counter() - chunk.sent) / max(1, len(items))
             before = self._item_seconds
             self._item_seconds = spent if before is None else min(before, (before + spent) / 2)
-            self._item_bytes = max(1.0, max(chunk.size, payload_size(payload)) / len(items))
+            self._item_bytes = max(1.0, max(chunk.size, size_of(payload)) / len(items))
             self._settle(chunk, values)
             return
         rest = items[len(values) :]
@@ -362,6 +363,13 @@ class Mapping(Iterator[Any]):
         else:
             self._settle(chunk, values + [_Failed(exception)] * len(rest))
 
+    def _decode(
+        self, exception: BaseException | None, codec: int, payload: Payload, count: int
+    ) -> list[Any]:
+        if self._is_shared:
+            return [] if exception is not None else [decode_value(payload, codec)]
+        return decode_many(payload, codec, count) if count else []
+
     def _value(self, value: Any) -> Any:
         if isinstance(value, ItemFailure):
             return _Failed(value.exception())
@@ -387,12 +395,3 @@ def _length(iterable: object) -> int | None:
         return len(iterable)  # type: ignore[arg-type]
     except TypeError:
         return None
-
-
-def result_hint(function: Any) -> object:
-    """The result annotation of a function that the host holds; None when there is none to use."""
-    try:
-        hint = get_type_hints(function).get("return")
-    except Exception:
-        return None  # it names something that is not there: the plain value is the answer
-    return None if hint is None or hint is type(None) else hint

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Literal, Never, Self
 
-from pyproc import _core, _options, aio, buffers, config, mapping, notebook
+from pyproc import _core, _options, aio, buffers, config, notebook
 from pyproc import context as carried
 from pyproc import sandbox as sandboxes
 from pyproc._confine import Confinement
@@ -34,7 +34,7 @@ from pyproc.output import Captured
 from pyproc.rate import Rates
 from pyproc.resilience import Breaker, Guard, Retry
 from pyproc.sandbox import Sandbox
-from pyproc.target import Target, describe
+from pyproc.target import Target, describe, result_hint
 from pyproc.watching import Watching
 
 Output = Literal["forward", "capture", "drop"]
@@ -57,6 +57,8 @@ class Pool(Calls, Lifecycle, Watching):
     preload: modules to import before the application.
     max_queue, max_queue_bytes: what may wait. priority_step: seconds of waiting that outweigh one
         step of `options(priority=)`.
+    max_in_flight: calls of `async def` functions that one worker runs side by side, up to 1000;
+        other functions have their worker to themselves.
     retry: calls that failed are made again; without it at most once. breaker: stops calling a
         function that kills its workers. quarantine_after: a request that has ended so many workers
         is refused with TaskQuarantined (None, the default: never).
@@ -96,6 +98,7 @@ class Pool(Calls, Lifecycle, Watching):
         preload: Iterable[str] = (),
         max_queue: int | None = None,
         max_queue_bytes: int | str | None = "256MiB",
+        max_in_flight: int = 1,
         priority_step: float = 1.0,
         idle_timeout: float | Literal["auto"] | None = "auto",
         limits: Limits | None = None,
@@ -135,6 +138,7 @@ class Pool(Calls, Lifecycle, Watching):
             **(limits or Limits()).as_core(),
             **_options.seconds(timeouts or Timeouts()),
             **_options.queue_limits(max_queue, max_queue_bytes),
+            "max_in_flight": _options.in_flight(max_in_flight),
             **_options.recycle(recycle, limits or Limits()),
             **_options.idle_timeout(idle_timeout, min_workers, max_workers),
             "min_workers": least,
@@ -158,6 +162,7 @@ class Pool(Calls, Lifecycle, Watching):
         self._confined = Confinement(sandboxes.of(sandbox), options)
         options |= self._confined.as_core()
         self._least, self._most = least, most
+        self._in_flight = max_in_flight
         self._chunk_max = (recycle or Recycle()).chunk_max
         self._task_timeout = (timeouts or Timeouts()).task
         self._counts_output = limits is not None and limits.output is not None
@@ -318,7 +323,7 @@ def _host_types(target: Target) -> dict[str, object]:
         functions = {getattr(target, "__name__", ""): target}
     types = {}
     for name, function in functions.items():
-        hint = mapping.result_hint(function)
+        hint = result_hint(function)
         if hint is not None:
             types[name] = hint
     return types

@@ -25,7 +25,7 @@ DIGESTS_MAX = 10_000
 HASHED_MAX = 2**20
 #: Retries that a pool may make before it has served any call.
 BUDGET_START = 10.0
-_OUTSIDE = frozenset({"keeper", "closed", "template", "renewed", "recycle", "retired"})
+_OUTSIDE = frozenset({"neighbour", "keeper", "closed", "template", "renewed", "recycle", "retired"})
 
 
 def _check_number(value: object, name: str, least: float, integer: bool = False) -> None:
@@ -76,7 +76,7 @@ class Retry:
 
     def wants(self, error: BaseException) -> bool:
         """Whether this is an end to try again after."""
-        if is_death(error):
+        if is_loss(error):
             return self.on_crash
         if isinstance(error, errors.RemoteError):
             name = error.type_name
@@ -103,6 +103,11 @@ class Breaker:
         _check_number(self.failures, "Breaker.failures", 1, integer=True)
         _check_number(self.window, "Breaker.window", 0.001)
         _check_number(self.cooldown, "Breaker.cooldown", 0.001)
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether the call was lost with its worker, by whatever fault."""
+    return is_death(error) or getattr(error, "cause", None) == "neighbour"
 
 
 def is_death(error: BaseException) -> bool:
@@ -258,7 +263,8 @@ class Guard:
             if not isinstance(error, errors.TaskQuarantined | errors.CircuitOpen):
                 self.ended_well(function)
             return
-        if death and payload is not None and self._after is not None:
+        alone = (getattr(error, "in_flight", None) or 0) < 2  # else it may be another's doing
+        if death and alone and payload is not None and self._after is not None:
             self._count_death(function, payload, error)
         if self._breaker is not None and (death or getattr(error, "stage", "") == "run"):
             self._count_failure(function, self._breaker)

@@ -12,7 +12,7 @@ import pickle
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 from pyproc.worker.executing import Runner
 from pyproc.worker.registry import App
@@ -175,3 +175,12 @@ def _pickle(value: object, what: str) -> bytes:
         return bytes(cloudpickle.dumps(value))
     except Exception as error:
         raise ValueError(f"target: {what} cannot be pickled: {error}") from error
+
+
+def result_hint(function: Any) -> object:
+    """The result annotation of a function that the host holds; None when there is none to use."""
+    try:
+        hint = get_type_hints(function).get("return")
+    except Exception:
+        return None  # it names something that is not there: the plain value is the answer
+    return None if hint is None or hint is type(None) else hint

@@ -272,6 +272,7 @@ static int get_limits(PyObject *dict, struct pyproc_config *config)
         get_size(dict, "max_frame", &config->max_frame) < 0 ||
         get_size(dict, "max_result", &config->max_result) < 0 ||
         get_size(dict, "max_memory", &config->max_memory) < 0 ||
+        get_unsigned(dict, "max_in_flight", &config->max_in_flight) < 0 ||
         get_size(dict, "buffer_threshold", &config->buffer_threshold) < 0 ||
         get_size(dict, "memory_stock", &config->memory_stock) < 0 ||
         get_span(dict, "start_timeout", &config->start_timeout) < 0 ||

@@ -121,6 +121,16 @@ static void pool_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
+/* Whether calls of that function may run side by side. */
+static PyObject *pool_shares(PyObject *self, PyObject *name)
+{
+    struct pyproc_bytes function;
+
+    if (pp_utf8(name, &function) < 0)
+        return NULL;
+    return PyBool_FromLong(pyproc_shares(pp_pool_of(self), function));
+}
+
 static PyObject *pool_close(PyObject *self, PyTypeObject *type, PyObject *const *args,
                             Py_ssize_t n_args, PyObject *names)
 {
@@ -396,6 +406,8 @@ static PyMethodDef pool_methods[] = {
      PyDoc_STR("cancel(id, kill) -> 0 ended or ending, 1 running, 2 unknown")},
     {"stream_more", FAST(pp_pool_stream_more), FAST_FLAGS,
      PyDoc_STR("stream_more(id, items, bytes, waits) -> whether the stream goes on")},
+    {"shares", pool_shares, METH_O,
+     PyDoc_STR("shares(function) -> whether its calls may run side by side")},
     {"stream_close", pp_pool_stream_close, METH_O,
      PyDoc_STR("stream_close(id) -> whether the stream was still open")},
     {"close", FAST(pool_close), FAST_FLAGS, PyDoc_STR("close(timeout)")},

@@ -78,6 +78,7 @@ static int put_death(PyObject *fields, const struct pyproc_death *death)
         put(fields, "cause", text_or_none(death->cause)) < 0 ||
         put(fields, "age", PyFloat_FromDouble(death->age)) < 0 ||
         put(fields, "tasks_done", PyLong_FromUnsignedLongLong(death->tasks_done)) < 0 ||
+        put(fields, "in_flight", PyLong_FromUnsignedLong(death->in_flight)) < 0 ||
         put(fields, "python_stack_missing", text_or_none(death->python_stack_missing)) < 0 ||
         put(fields, "stderr_tail", pp_text(death->stderr_tail)) < 0 ||
         put(fields, "rusage", rusage(death)) < 0 || put_refused(fields, death) < 0)

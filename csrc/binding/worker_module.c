@@ -241,14 +241,15 @@ static PyObject *worker_log(PyObject *object, PyObject *args)
     struct pp_bytes *fields[] = {&log.logger, &log.message, &log.exception, &log.extra};
     const char *texts[4];
     Py_ssize_t sizes[4];
+    unsigned long long call;
     int level;
 
     if (!is_ready(self) ||
-        !PyArg_ParseTuple(args, "idy#y#y#y#", &level, &log.created, &texts[0], &sizes[0], &texts[1],
-                          &sizes[1], &texts[2], &sizes[2], &texts[3], &sizes[3]))
+        !PyArg_ParseTuple(args, "idy#y#y#y#K", &level, &log.created, &texts[0], &sizes[0],
+                          &texts[1], &sizes[1], &texts[2], &sizes[2], &texts[3], &sizes[3], &call))
         return NULL;
     log.level = level;
-    log.call = self->call;
+    log.call = call ? call : self->call;
     for (size_t i = 0; i < 4; i++)
         *fields[i] = (struct pp_bytes){(const uint8_t *)texts[i], (size_t)sizes[i]};
     (void)pp_worker_log(self->worker, &log);
@@ -426,6 +427,11 @@ static PyMethodDef worker_methods[] = {
     {"function", worker_function, METH_NOARGS, "Name of the function called last."},
     {"stopping", worker_stopping, METH_NOARGS, "Why the running call is to stop; 0: it is not."},
     {"deadline", worker_deadline, METH_NOARGS, "Of the running call, CLOCK_MONOTONIC ns."},
+    {"share_take", pp_worker_py_share_take, METH_NOARGS,
+     "The next call or cancel of those side by side; None: there is none."},
+    {"share_answer", pp_worker_py_share_answer, METH_VARARGS,
+     "Answer one of them; whether messages are here that the socket does not show."},
+    {"share_fail", pp_worker_py_share_fail, METH_VARARGS, "The same with an exception."},
     {"stream_add", pp_worker_py_stream_add, METH_O,
      "Add an item to the running stream; a STREAM_ number, or 0: the next may be made."},
     {"stream_wait", pp_worker_py_stream_wait, METH_O,

@@ -180,6 +180,41 @@ static PyObject *call_with_keywords(PyObject *function, PyObject *values, PyObje
     return result;
 }
 
+int pp_worker_prepare(struct pp_worker_object *self, const struct pp_message_call *call,
+                      PyObject **valuesp, PyObject **keywordsp)
+{
+    PyObject *keywords = NULL, *values = NULL;
+
+    if (find_function(self, &call->function) < 0)
+        return -1;
+    if (!call->n_keywords || (keywords = read_keywords(call)) != NULL)
+        values = read_values(self, call);
+    values = values ? check_values(&self->exposed, values, keywords) : NULL;
+    if (!values) {
+        Py_XDECREF(keywords);
+        return -1;
+    }
+    *valuesp = values;
+    *keywordsp = keywords;
+    return 0;
+}
+
+PyObject *pp_worker_check_result(struct pp_worker_object *self, PyObject *entry, PyObject *result)
+{
+    const struct pp_exposed *f = &self->exposed;
+
+    if (entry != f->tuple) {
+        pp_worker_set(&self->exposed.tuple, Py_NewRef(entry));
+        if (read_exposed(&self->exposed) < 0) {
+            Py_CLEAR(self->exposed.tuple);
+            return NULL;
+        }
+    }
+    if (pp_shape_fits(f->shapes, &f->shapes[f->n_names + PP_SHAPE_RESULT], result))
+        return Py_NewRef(result);
+    return PyObject_CallMethod(f->plan, "result", "(O)", result);
+}
+
 /* Checks `values` (taken; NULL passes an error on) and calls. */
 static PyObject *invoke(const struct pp_exposed *f, PyObject *values, PyObject *keywords)
 {
@@ -550,6 +585,7 @@ static void after_fork(void *token, int child)
 
 const struct pp_worker_calls pp_worker_python_calls = {
     .run = run,
+    .share = pp_worker_share,
     .before_answer = before_answer,
     .done = done,
     .before_wait = before_wait,

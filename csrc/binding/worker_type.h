@@ -83,6 +83,18 @@ int pp_worker_pack(struct pp_worker_object *self, PyObject *value, struct pp_pac
 
 /* Runs what a stream's function made (NULL: it has raised) to its end. As pp_worker_calls.run. */
 int pp_worker_run_stream(struct pp_worker_object *self, PyObject *made, struct pp_message *answer);
+/* The function that a call names, as self->exposed, and its checked arguments: values, of which the
+ * last belong to `keywords` (NULL: none do). 0, or -1 with an exception. */
+int pp_worker_prepare(struct pp_worker_object *self, const struct pp_message_call *call,
+                      PyObject **valuesp, PyObject **keywordsp);
+/* Makes `entry` self->exposed, and the result what its annotation wants; a new reference. */
+PyObject *pp_worker_check_result(struct pp_worker_object *self, PyObject *entry, PyObject *result);
+
+/* worker_share.c: pp_worker_calls.share, and methods of the Worker. */
+int pp_worker_share(void *token, const struct pp_message_call *call);
+PyObject *pp_worker_py_share_take(PyObject *object, PyObject *unused);
+PyObject *pp_worker_py_share_answer(PyObject *object, PyObject *args);
+PyObject *pp_worker_py_share_fail(PyObject *object, PyObject *args);
 /* Methods of the Worker. */
 PyObject *pp_worker_py_stream_add(PyObject *object, PyObject *value);
 PyObject *pp_worker_py_stream_wait(PyObject *object, PyObject *wait);

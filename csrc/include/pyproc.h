@@ -111,6 +111,7 @@ struct pyproc_death {
      * own word; -1: not known. */
     int64_t refused;
     uint64_t refused_arguments[6];
+    uint32_t in_flight; /* calls that ended with it; more than 1: nobody knows whose doing it was */
 };
 
 /* The end of one call. Owned by whoever got it; everything inside lives until
@@ -147,6 +148,8 @@ enum pyproc_start {
 };
 
 enum { PYPROC_CPU_WORDS = 16 }; /* 64 CPUs each */
+
+enum { PYPROC_IN_FLIGHT_MAX = 1000 };
 
 struct pyproc_config {
     const char *python;     /* interpreter to exec; required, PATH is never searched */
@@ -185,6 +188,7 @@ struct pyproc_config {
     size_t max_memory;      /* bytes of one result that may come in memory of the host's; 0: none */
     size_t buffer_threshold; /* buffers of so many bytes go in memory; 0: none do */
     size_t memory_stock;     /* bytes of memory that are kept to be used again; 0: none */
+    unsigned max_in_flight;  /* calls of async functions that a worker runs side by side; 1: none */
     int64_t start_timeout, queue_timeout, task_timeout; /* ns; PYPROC_FOREVER: none */
     int64_t grace; /* ns: a call that is to stop is asked first, and killed after it; 0: killed */
 
@@ -308,6 +312,10 @@ PYPROC_API int pyproc_call(struct pyproc_pool *pool, const struct pyproc_request
 PYPROC_API int pyproc_submit(struct pyproc_pool *pool, const struct pyproc_request *request,
                              const struct pyproc_wait *wait, struct pyproc_queue *queue,
                              void *token, uint64_t *idp, struct pyproc_reply *reply);
+
+/* Whether calls of that function may run side by side in one worker: it is async, and the pool has
+ * max_in_flight above 1. pyproc_call has a worker to itself all the same. */
+PYPROC_API int pyproc_shares(struct pyproc_pool *pool, struct pyproc_bytes function);
 
 enum { PYPROC_CANCEL_RUNNING = 1, PYPROC_CANCEL_UNKNOWN = 2 };
 

@@ -38,8 +38,10 @@ static void move(struct pp_slot *slot, struct pp_call *call, struct pp_list *to)
 static void time_call(struct pyproc_pool *pool, const struct pp_slot *slot,
                       const struct pp_call *call)
 {
-    pp_histogram_add(&pool->metrics.wait, slot->head_since - call->admitted);
-    pp_histogram_add(&pool->metrics.run, pp_now() - slot->head_since);
+    int64_t since = slot->share != PP_SHARE_NONE ? call->sent_at : slot->head_since;
+
+    pp_histogram_add(&pool->metrics.wait, since - call->admitted);
+    pp_histogram_add(&pool->metrics.run, pp_now() - since);
 }
 
 static const char *take_result(struct pyproc_pool *pool, struct pp_call *call,
@@ -90,69 +92,103 @@ static bool call_failed(const struct pp_call *call)
            (call->message.items && reply->codec == PYPROC_CODEC_RICH);
 }
 
+/* The call that an answer is of; 0: the message is none. */
+static uint64_t id_of(const struct pp_message *message)
+{
+    switch (message->kind) {
+    case PP_MESSAGE_RESULT:
+        return message->result.id;
+    case PP_MESSAGE_FAILURE:
+        return message->failure.id;
+    case PP_MESSAGE_CHUNK_PART:
+        return message->chunk_part.id;
+    case PP_MESSAGE_STREAM_ITEM:
+        return message->stream_item.id;
+    case PP_MESSAGE_STREAM_END:
+        return message->stream_end.id;
+    case PP_MESSAGE_MEMORY_REQUEST:
+        return message->memory_request.id;
+    default:
+        return 0;
+    }
+}
+
+static const char foreign[] = "an answer names a call that is not the worker's running one";
+
+static const char *take_returned(struct pp_slot *slot, struct batch *batch, struct pp_call *running,
+                                 uint64_t id)
+{
+    if (id > slot->recall_last)
+        return "a call was returned that nobody took back";
+    if (running && id == running->wire_id)
+        move(slot, running, &batch->returned);
+    else if (running && id < running->wire_id)
+        return foreign;
+    recall_over(slot, id);
+    return NULL;
+}
+
+/* The answer is complete: what else belongs to it. */
+static void finish(struct pyproc_pool *pool, struct pp_slot *slot, struct batch *batch,
+                   struct pp_call *running, bool has_value)
+{
+    struct pyproc_reply *reply = &running->item->reply;
+
+    pp_memory_ends(slot, running->wire_id, has_value ? reply : NULL);
+    if (call_failed(running) || running->wants_progress)
+        pp_worker_hear(&slot->worker); /* what it logged comes before its error */
+    if (slot->share == PP_SHARE_NONE) {
+        pp_output_ends(slot, reply);
+        slot->output_limit = 0;
+        recall_over(slot, running->wire_id);
+    }
+    pp_result_ends(running->result_limit, reply);
+    time_call(pool, slot, running);
+    pp_progress_flush(running);
+    slot->share_ends++;
+    move(slot, running, &batch->ended);
+}
+
 /* One message: NULL, or the rule that it broke. */
 static const char *take(struct pyproc_pool *pool, struct pp_slot *slot, struct batch *batch,
                         const struct pp_message *message)
 {
-    static const char foreign[] = "an answer names a call that is not the worker's running one";
+    bool shares = slot->share != PP_SHARE_NONE;
     struct pp_call *running = slot->n_inflight > slot->n_unsent ? head_of(slot) : NULL;
+    uint64_t id = id_of(message);
     const char *broken = NULL;
 
-    if (message->kind == PP_MESSAGE_RESULT) {
-        if (!running || message->result.id != running->wire_id)
-            return foreign;
+    if (message->kind == PP_MESSAGE_RETURNED)
+        return shares ? foreign : take_returned(slot, batch, running, message->returned);
+    if (id == 0)
+        return "the worker sent a message that nobody asked for";
+    if (shares)
+        running = pp_share_find(slot, id);
+    if (!running || id != running->wire_id)
+        return foreign;
+    switch (message->kind) {
+    case PP_MESSAGE_RESULT:
         broken = take_result(pool, running, &message->result);
-    } else if (message->kind == PP_MESSAGE_FAILURE) {
-        if (!running || message->failure.id != running->wire_id)
-            return foreign;
+        break;
+    case PP_MESSAGE_FAILURE:
         pp_reply_failure(&running->item->reply, &message->failure);
-        pp_soft_end(slot->soft, &running->item->reply);
+        pp_soft_end(shares ? running->soft : slot->soft, &running->item->reply);
         pp_limits_end(pool, &running->item->reply);
-    } else if (message->kind == PP_MESSAGE_CHUNK_PART) {
-        if (!running || message->chunk_part.id != running->wire_id)
-            return foreign;
+        break;
+    case PP_MESSAGE_CHUNK_PART:
         return take_part(running, &message->chunk_part);
-    } else if (message->kind == PP_MESSAGE_STREAM_ITEM) {
-        if (!running || message->stream_item.id != running->wire_id)
-            return foreign;
+    case PP_MESSAGE_STREAM_ITEM:
         return pp_stream_take_item(pool, running, &message->stream_item);
-    } else if (message->kind == PP_MESSAGE_STREAM_END) {
-        if (!running || message->stream_end.id != running->wire_id)
-            return foreign;
+    case PP_MESSAGE_STREAM_END:
         broken = pp_stream_take_end(running, &message->stream_end);
-    } else if (message->kind == PP_MESSAGE_RETURNED) {
-        uint64_t id = message->returned;
-
-        if (id > slot->recall_last)
-            return "a call was returned that nobody took back";
-        if (running && id == running->wire_id)
-            move(slot, running, &batch->returned);
-        else if (running && id < running->wire_id)
-            return foreign;
-        recall_over(slot, id);
-        return NULL;
-    } else if (message->kind == PP_MESSAGE_MEMORY_REQUEST) {
-        if (!running || message->memory_request.id != running->wire_id)
-            return foreign;
+        break;
+    default:
         return pp_memory_asked(pool, slot, &message->memory_request,
                                running->inline_only ? PP_MEMORY_NONE : running->result_limit);
-    } else {
-        return "the worker sent a message that nobody asked for";
     }
-    if (broken)
-        return broken;
-    pp_memory_ends(slot, running->wire_id,
-                   message->kind == PP_MESSAGE_RESULT ? &running->item->reply : NULL);
-    if (call_failed(running) || running->wants_progress)
-        pp_worker_hear(&slot->worker); /* what it logged comes before its error */
-    pp_output_ends(slot, &running->item->reply);
-    pp_result_ends(running->result_limit, &running->item->reply);
-    slot->output_limit = 0;
-    time_call(pool, slot, running);
-    recall_over(slot, running->wire_id);
-    pp_progress_flush(running);
-    move(slot, running, &batch->ended);
-    return NULL;
+    if (!broken)
+        finish(pool, slot, batch, running, message->kind == PP_MESSAGE_RESULT);
+    return broken;
 }
 
 /* Reads once: 0 when more may wait, MORE when none does, END at the end or after nonsense. */
@@ -204,6 +240,10 @@ static void next_starts(struct pyproc_pool *pool, struct pp_slot *slot)
 {
     struct pp_call *head = head_of(slot);
 
+    if (slot->share != PP_SHARE_NONE) {
+        slot->deadline = head ? slot->deadline : PP_NEVER; /* each has its own */
+        return;
+    }
     if (slot->soft != PP_SOFT_NONE)
         return; /* the same one runs on, towards its end */
     slot->deadline = PP_NEVER;
@@ -281,7 +321,8 @@ static void end_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_c
                        pp_buffer_size(&call->parts), call->part_count);
     }
     pp_memory_ends(slot, call->wire_id, call->message.items ? reply : NULL);
-    pp_worker_obituary(&slot->worker, reply);
+    if (!pp_share_bystander(slot, call, reply))
+        pp_worker_obituary(&slot->worker, reply);
     time_call(pool, slot, call);
     pp_progress_flush(call);
     slot->n_inflight--;
@@ -292,6 +333,16 @@ static void end_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_c
 static bool has_started(const struct pp_call *call, uint64_t started)
 {
     return call->wire_id != 0 && call->wire_id <= started;
+}
+
+static uint32_t count_started(const struct pp_slot *slot, uint64_t started)
+{
+    const struct pp_list *at;
+    uint32_t n = 0;
+
+    for (at = slot->inflight.next; at != &slot->inflight; at = at->next)
+        n += has_started(pp_container(at, struct pp_call, offered), started);
+    return n;
 }
 
 void pp_answer_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_done *done)
@@ -308,6 +359,7 @@ void pp_answer_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_do
     batch.broken = NULL;
     settle(pool, slot, &batch, done);
     head = head_of(slot);
+    slot->worker.death.in_flight = count_started(slot, started);
     /* From the newest to the oldest, so that the line keeps its order. Those behind the first
      * one cannot have ended the worker, however often they meet with such neighbours. */
     while (!pp_list_empty(&slot->inflight)) {

@@ -36,7 +36,7 @@ static void expire(struct pyproc_pool *pool, struct pp_call *call, struct pp_don
     pp_call_end(pool, call, done);
 }
 
-static void offer(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_call *call)
+void pp_offer(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_call *call)
 {
     pool->watches = pool->watches || call->memory_limit || call->cpu_limit;
     pool->one_each = pool->one_each || call->output_limit;
@@ -69,6 +69,8 @@ static void fill(struct pyproc_pool *pool, struct pp_slot *slot, size_t most, st
         }
         if (slot->n_inflight > 0 && bytes + call->size > PP_AHEAD_BYTES)
             return;
+        if (call->share != PP_SHARE_NONE)
+            return; /* its kind is given out in share.c */
         /* One that may not wait for ever must not wait where nobody looks at the clock. */
         if (slot->n_inflight > 0 && call->queue_deadline != PP_NEVER)
             return;
@@ -81,7 +83,7 @@ static void fill(struct pyproc_pool *pool, struct pp_slot *slot, size_t most, st
             return;
         bytes += call->size;
         room -= pp_call_tasks(call) < room ? pp_call_tasks(call) : room;
-        offer(pool, slot, call);
+        pp_offer(pool, slot, call);
     }
 }
 
@@ -91,12 +93,30 @@ static bool dispatchable(const struct pp_slot *slot)
            !slot->ending && !atomic_load(&slot->worker.cause);
 }
 
+/* Gives out calls that may share a worker, as long as such are at the front of the line. */
+static void share_out(struct pyproc_pool *pool, struct pp_done *done)
+{
+    struct pp_call *call;
+    int64_t now = pp_now();
+
+    while ((call = first_call(pool)) != NULL && call->share != PP_SHARE_NONE) {
+        if (call->queue_deadline <= now)
+            expire(pool, call, done);
+        else if (!pp_share_offer(pool, call))
+            return;
+    }
+}
+
 /* Idle workers take from the front of the line. */
 static void employ_idle(struct pyproc_pool *pool, struct pp_done *done)
 {
     while (!pp_list_empty(&pool->idle) && pool->n_waiting > 0) {
-        struct pp_slot *slot = pp_container(pool->idle.next, struct pp_slot, idle);
+        struct pp_slot *slot;
 
+        share_out(pool, done);
+        if (pp_list_empty(&pool->idle) || pool->n_waiting == 0)
+            return;
+        slot = pp_container(pool->idle.next, struct pp_slot, idle);
         pp_list_remove(&slot->idle);
         if (first_call(pool)) {
             slot->owner = PP_OWNER_LOOP;
@@ -115,8 +135,8 @@ static bool recall_wanted(const struct pyproc_pool *pool, const struct pp_slot *
 {
     const struct pp_call *last;
 
-    if (slot->n_inflight < 2 || slot->n_unsent > 0)
-        return false;
+    if (slot->n_inflight < 2 || slot->n_unsent > 0 || slot->share != PP_SHARE_NONE)
+        return false; /* those that share run all at once */
     if (slot->leaving)
         return true;
     last = pp_container(slot->inflight.prev, struct pp_call, offered);
@@ -147,13 +167,15 @@ void pp_dispatch(struct pyproc_pool *pool, struct pp_done *done)
     struct pp_list *at;
 
     employ_idle(pool, done);
+    share_out(pool, done);
     for (at = pool->slots.next; at != &pool->slots && first_call(pool); at = at->next) {
         struct pp_slot *slot = pp_container(at, struct pp_slot, link);
         size_t most = depth(pool);
 
-        if (dispatchable(slot) && slot->n_inflight <= most / 2)
+        if (dispatchable(slot) && slot->share == PP_SHARE_NONE && slot->n_inflight <= most / 2)
             fill(pool, slot, most, done);
     }
+    share_out(pool, done);
     for (at = pool->slots.next; at != &pool->slots;) {
         struct pp_slot *slot = pp_container(at, struct pp_slot, link);
 
@@ -176,6 +198,8 @@ static void send_call(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_
     message.call.remaining_us = pp_call_remaining(call, pp_now());
     if (call->stream)
         pp_stream_sent(pool, slot, call, &message.call);
+    if (slot->share != PP_SHARE_NONE)
+        pp_share_sent(slot, call, &message.call);
     atomic_store(&slot->worker.control->call_id, call->wire_id);
     /* Its size was checked when it was admitted. Out of memory leaves the worker without
      * a call that the host waits for: end the worker, and the call with it. */
@@ -210,7 +234,10 @@ static void send_slot(struct pyproc_pool *pool, struct pp_slot *slot)
         at = at->prev;
     for (; slot->n_unsent > 0; slot->n_unsent--, at = at->next)
         send_call(pool, slot, pp_container(at, struct pp_call, offered));
-    if (idle_before)
+    slot->unsent_bytes = 0;
+    if (slot->share != PP_SHARE_NONE && slot->deadline < pool->armed)
+        pp_loop_wake(pool->loop);
+    else if (idle_before && slot->share == PP_SHARE_NONE)
         head_starts(pool, slot);
     pp_worker_send_on(&slot->worker);
 }
@@ -294,6 +321,10 @@ void pp_recall_all(struct pyproc_pool *pool, struct pp_done *done)
 
         if (slot->owner != PP_OWNER_LOOP || slot->buried || slot->n_inflight == 0)
             continue;
+        if (slot->share != PP_SHARE_NONE) {
+            pp_share_cancel(pool, slot, now);
+            continue;
+        }
         if (any_cancelled(slot)) {
             recall(pool, slot, done);
             if (pp_container(slot->inflight.next, struct pp_call, offered)->cancelled)

@@ -115,13 +115,15 @@ struct pp_functions *pp_functions_new(const struct pp_message_hello_reply *reply
     if (!functions)
         return NULL;
     functions->items = calloc(reply->n_functions + 1, sizeof *functions->items);
-    functions->n = functions->items ? reply->n_functions : 0;
+    functions->kinds = calloc(reply->n_functions + 1, sizeof *functions->kinds);
+    functions->n = functions->items && functions->kinds ? reply->n_functions : 0;
     atomic_init(&functions->refs, 1);
     for (size_t i = 0; i < functions->n; i++) {
         const struct pp_function_info *from = &reply->functions[i];
         char *name = strndup((const char *)from->name.data, from->name.size);
         char *signature = strndup((const char *)from->signature.data, from->signature.size);
 
+        functions->kinds[i] = (uint8_t)from->kind;
         functions->items[i].name = (struct pyproc_bytes){name, name ? from->name.size : 0};
         functions->items[i].qualname =
             (struct pyproc_bytes){signature, signature ? from->signature.size : 0};
@@ -138,7 +140,17 @@ void pp_functions_unref(struct pp_functions *functions)
         free((void *)(uintptr_t)functions->items[i].qualname.data);
     }
     free(functions->items);
+    free(functions->kinds);
     free(functions);
+}
+
+int pp_function_kind(const struct pp_functions *functions, struct pp_bytes name)
+{
+    for (size_t i = 0; functions && i < functions->n; i++)
+        if (functions->items[i].name.size == name.size &&
+            memcmp(functions->items[i].name.data, name.data, name.size) == 0)
+            return functions->kinds[i];
+    return PP_FUNCTION_PLAIN;
 }
 
 PYPROC_API int pyproc_resize(struct pyproc_pool *pool, unsigned min_workers, unsigned max_workers)

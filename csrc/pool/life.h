@@ -35,6 +35,7 @@ struct pp_functions {
     _Atomic unsigned refs;
     size_t n;
     struct pyproc_function *items; /* bytes are owned */
+    uint8_t *kinds;                /* enum pp_function_kind, of each */
 };
 
 enum pp_reload_state {

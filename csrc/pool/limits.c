@@ -39,8 +39,12 @@ static void limits_of(const struct pyproc_pool *pool, const struct pp_slot *slot
     *cpup = call->cpu_limit ? call->cpu_limit : pool->cpu_limit;
 }
 
+/* Of calls that share a worker nobody knows whose time it is: then it is counted from one answer
+ * to the next, so that whoever holds the event loop is found. */
 static uint64_t call_of(const struct pp_slot *slot)
 {
+    if (slot->share != PP_SHARE_NONE)
+        return UINT64_MAX - slot->share_ends;
     if (slot->owner == PP_OWNER_LOOP && !pp_list_empty(&slot->inflight))
         return pp_container(slot->inflight.next, const struct pp_call, offered)->wire_id;
     return slot->owner == PP_OWNER_LEASED ? atomic_load(&slot->worker.control->call_id) : 0;

@@ -29,6 +29,7 @@ PYPROC_API void pyproc_config_init(struct pyproc_config *config)
         .max_frame = (size_t)16 << 20,
         .max_result = (size_t)16 << 20,
         .max_memory = (size_t)256 << 20,
+        .max_in_flight = 1,
         .memory_stock = (size_t)256 << 20,
         .start_timeout = 30 * PP_SECOND,
         .queue_timeout = PYPROC_FOREVER,
@@ -95,6 +96,7 @@ void pp_pool_give_back(struct pyproc_pool *pool, struct pp_slot *slot)
     slot->memory_limit = 0;
     slot->cpu_limit = 0;
     slot->output_limit = 0;
+    slot->share = PP_SHARE_NONE;
     if (atomic_load(&worker->cause) || atomic_load(&worker->state) == PP_WORKER_DEAD) {
         pp_loop_wake(pool->loop); /* it only waited for its last owner */
         return;
@@ -190,6 +192,8 @@ static int check(const struct pyproc_config *config)
         config->max_workers > PP_WORKERS_MAX)
         return pp_fail(-EINVAL, "config wants 1 <= min_workers <= max_workers <= %d",
                        PP_WORKERS_MAX);
+    if (config->max_in_flight < 1 || config->max_in_flight > PYPROC_IN_FLIGHT_MAX)
+        return pp_fail(-EINVAL, "config wants 1 <= max_in_flight <= %d", PYPROC_IN_FLIGHT_MAX);
     if (config->max_frame < 4096 || config->max_frame >= 0x50590000U)
         return pp_fail(-EINVAL, "config.max_frame is not between 4096 and 0x50590000");
     return 0;
@@ -214,6 +218,7 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
     pool->max_queue_bytes = config->max_queue_bytes;
     pool->max_result = config->max_result;
     pool->max_memory = config->max_memory;
+    pool->max_in_flight = config->max_in_flight;
     pool->min_workers = config->min_workers;
     pool->max_workers = config->max_workers;
     atomic_init(&pool->next_id, 1);

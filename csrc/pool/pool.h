@@ -31,6 +31,12 @@ enum { PP_AHEAD_MAX = 64, PP_AHEAD_BYTES = 256 * 1024 };
 /* A call that its worker died before starting goes to another worker this often. */
 enum { PP_REQUEUE_MAX = 3 };
 
+/* How calls share a worker. */
+enum pp_share {
+    PP_SHARE_NONE,  /* not at all */
+    PP_SHARE_ASYNC, /* they run side by side on its event loop */
+};
+
 enum pp_owner {
     PP_OWNER_NONE,   /* starting, idle, or dead */
     PP_OWNER_LEASED, /* a thread speaks with it */
@@ -93,7 +99,15 @@ struct pp_slot {
     size_t n_unsent;      /* the newest of them, whose frames are not made yet */
     int64_t head_since;   /* when the oldest became the running one */
     uint64_t recall_last; /* newest id that may be answered with Returned; 0: none */
-    bool unsent_words;    /* frames for its stream are made and not sent */
+
+    /* Calls that run side by side, see share.c; loop, changed under the lock. */
+    enum pp_share share;   /* how those in flight share the worker */
+    size_t unsent_bytes;   /* of calls that are offered and not sent */
+    uint64_t share_ends;   /* counts calls that have ended here */
+    uint64_t culprit;      /* wire id of the call that the worker was killed for; 0: none */
+    char culprit_name[64]; /* of its function */
+
+    bool unsent_words; /* frames for its stream are made and not sent */
 };
 
 enum pp_want_kind { PP_WANT_THREAD, PP_WANT_CALL };
@@ -167,6 +181,10 @@ struct pp_call {
     int64_t admitted;       /* never changes */
     unsigned requeued;
     bool cancelled;                       /* lock: end it, however */
+    enum pp_share share;                  /* lock: what it may do, set when it is admitted */
+    enum pp_soft soft;                    /* loop: of a shared one: it was asked to stop */
+    int64_t sent_at;                      /* loop: likewise: when it went to its worker */
+    int64_t ends_at;                      /* loop: likewise: when it must have ended */
     struct pyproc_queue *queue;           /* a reference */
     struct pyproc_item *item;             /* owned; where its end is written */
     struct pp_message_call message;       /* points into `bytes` */
@@ -199,6 +217,7 @@ struct pyproc_pool {
     int64_t grace;                       /* never changes; 0: calls are not asked to stop */
     size_t max_queue, max_queue_bytes, max_result; /* never change */
     size_t max_memory;                             /* never changes; 0: none */
+    unsigned max_in_flight;                        /* never changes: shared calls of a worker */
     struct pp_stock *stock;                        /* never changes while open; a reference */
     _Atomic uint64_t next_id;
 
@@ -319,6 +338,8 @@ void pp_done_flush(struct pp_done *done); /* no lock needed */
 void pp_count_end(struct pyproc_pool *pool, enum pyproc_end end);
 
 /* dispatch.c; loop thread. */
+/* The slot gets the call; lock held. */
+void pp_offer(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_call *call);
 /* Gives idle workers to the line and calls to workers; lock held. */
 void pp_dispatch(struct pyproc_pool *pool, struct pp_done *done);
 /* Writes the frames of what was dispatched; lock not held. */
@@ -331,6 +352,25 @@ void pp_answer_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_do
 void pp_recall_all(struct pyproc_pool *pool, struct pp_done *done);
 /* Lock held: a call goes back to the front of the line, or ends when it was cancelled. */
 void pp_requeue(struct pyproc_pool *pool, struct pp_call *call, struct pp_done *done);
+/* share.c: calls that run side by side in one worker; loop thread, lock held unless said. */
+/* What the call may do, by the functions that are published; any thread. */
+enum pp_share pp_share_of(const struct pyproc_pool *pool, const struct pp_call *call);
+/* Offers the first call of the line when it may share a worker and there is one. */
+bool pp_share_offer(struct pyproc_pool *pool, struct pp_call *call);
+/* Lock not held: the frame of an offered call is made. */
+void pp_share_sent(struct pp_slot *slot, struct pp_call *call, struct pp_message_call *to);
+/* The call with that wire id; NULL: none that was sent. Lock or not. */
+struct pp_call *pp_share_find(const struct pp_slot *slot, uint64_t wire_id);
+/* Lock not held: the worker's socket has room again. */
+void pp_share_written(void *pool, struct pp_worker *worker);
+/* Somebody's time is over. */
+void pp_share_overdue(struct pyproc_pool *pool, struct pp_slot *slot, int64_t now);
+/* Asks those to stop that were cancelled. */
+void pp_share_cancel(struct pyproc_pool *pool, struct pp_slot *slot, int64_t now);
+/* The worker is dead: whether that was because of another call; then the reply is filled. */
+bool pp_share_bystander(const struct pp_slot *slot, const struct pp_call *call,
+                        struct pyproc_reply *reply);
+
 /* progress.c; loop thread, lock or not. */
 /* False: it is of a call that the worker does not have. */
 bool pp_progress_came(struct pyproc_pool *pool, struct pp_slot *slot,
@@ -416,6 +456,8 @@ bool pp_reload_template_ready(struct pyproc_pool *pool, struct pp_template *temp
 void pp_reload_template_dead(struct pyproc_pool *pool, struct pp_template *template);
 
 /* info.c */
+/* What kind that function is, as published; enum pp_function_kind. Lock held. */
+int pp_function_kind(const struct pp_functions *functions, struct pp_bytes name);
 struct pp_functions *pp_functions_new(const struct pp_message_hello_reply *reply);
 void pp_functions_unref(struct pp_functions *functions); /* NULL is fine */
 

@@ -364,6 +364,7 @@ const struct pp_supervisor_calls pp_pool_supervisor_calls = {
     .progress = on_progress,
     .ready = on_ready,
     .readable = on_call_readable,
+    .written = pp_share_written,
     .dead = on_dead,
     .hello = on_hello,
     .printed = on_printed,
@@ -418,9 +419,12 @@ static void check_deadlines(struct pyproc_pool *pool, int64_t now, struct pp_don
             slot->worker.start_deadline = PP_NEVER; /* it has passed: nothing to wake up for */
             (void)pp_worker_doom(&slot->worker, "start timeout");
         }
-        if (slot->deadline <= now && !pp_stream_goes_on(pool, slot, now)) {
+        if (slot->deadline > now)
+            continue;
+        if (slot->share != PP_SHARE_NONE && !slot->ending)
+            pp_share_overdue(pool, slot, now);
+        else if (!pp_stream_goes_on(pool, slot, now))
             overdue(pool, slot, now);
-        }
     }
     while (pool->n_expiry > 0 && pool->expiry[0]->queue_deadline <= now) {
         struct pp_call *call = pool->expiry[0];

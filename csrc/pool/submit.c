@@ -63,6 +63,7 @@ static enum pyproc_end admit(struct pyproc_pool *pool, const struct pyproc_reque
         return PYPROC_END_CLOSED;
     if (pp_call_admit(pool, call) < 0)
         return PYPROC_END_TOO_LARGE;
+    call->share = pp_share_of(pool, call);
     pp_pool_wait_for_worker(pool, &call->want, false);
     pp_pool_active(pool, 1);
     pp_call_expires(pool, call);

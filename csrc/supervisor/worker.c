@@ -48,8 +48,10 @@ static void on_call_channel(void *token, int events)
 
     if (events & PP_WATCH_WRITE)
         pp_worker_send_on(worker);
-    if (!(events & PP_WATCH_READ))
+    if (!(events & PP_WATCH_READ)) {
+        worker->supervisor->calls->written(worker->supervisor->token, worker);
         return;
+    }
     if (atomic_load(&worker->state) == PP_WORKER_IMPORTING)
         pp_worker_import_readable(worker);
     else if (worker->role == PP_ROLE_TEMPLATE)

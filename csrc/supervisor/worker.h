@@ -91,6 +91,7 @@ struct pp_supervisor_calls {
     void (*ready)(void *token, struct pp_worker *worker);    /* it answered Hello */
     void (*readable)(void *token, struct pp_worker *worker); /* call channel, while watched;
                                                               * never a template's */
+    void (*written)(void *token, struct pp_worker *worker);  /* it took bytes that had to wait */
     /* It is gone, with all that it started. The channel is still open: bytes that it
      * wrote before may wait in it. */
     void (*dead)(void *token, struct pp_worker *worker);

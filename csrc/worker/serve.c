@@ -135,6 +135,7 @@ int pp_worker_again(struct pp_worker *worker, const int *fds)
 {
     release(worker);
     pp_arena_reset(&worker->in);
+    worker->has_kept = false;
     worker->forked = true;
     return acquire(worker, fds);
 }
@@ -214,7 +215,7 @@ int pp_worker_reply(struct pp_worker *worker, const struct pp_message *reply)
     return r == PP_WORKER_END ? pp_fail(-ECONNRESET, "answer the host") : r;
 }
 
-static bool is_recalled(struct pp_worker *worker, uint64_t id)
+bool pp_worker_starts(struct pp_worker *worker, uint64_t id)
 {
     atomic_store_explicit(&worker->status->started, id, memory_order_seq_cst);
     return id >= atomic_load_explicit(&worker->control->recall_from, memory_order_seq_cst);
@@ -280,28 +281,42 @@ int pp_worker_take_attached(struct pp_worker *worker, const struct pp_message_ca
     return r;
 }
 
+int pp_worker_give_back(struct pp_worker *worker, uint64_t id)
+{
+    const struct pp_message returned = {.kind = PP_MESSAGE_RETURNED, .returned = id};
+
+    return pp_worker_send(worker, &returned);
+}
+
+int pp_worker_answer(struct pp_worker *worker, struct pp_message *answer, uint64_t id)
+{
+    int r;
+
+    worker->calls->before_answer(worker->token);
+    address_answer(worker, answer, id);
+    r = pp_worker_send(worker, answer);
+    if (r == -EMSGSIZE)
+        r = send_too_large(worker, id);
+    worker->calls->done(worker->token);
+    return r;
+}
+
 static int serve_call(struct pp_worker *worker, const struct pp_message_call *call)
 {
-    struct pp_message answer = {.kind = PP_MESSAGE_RETURNED, .returned = call->id};
+    struct pp_message answer = {.kind = PP_MESSAGE_NONE};
     uint64_t id = call->id; /* `call` does not outlive a chunk's first part */
     int r;
 
-    if (is_recalled(worker, id)) {
+    if (pp_worker_starts(worker, id)) {
         close_attached(worker);
-        return pp_worker_send(worker, &answer);
+        return pp_worker_give_back(worker, id);
     }
     r = worker->calls->run(worker->token, call, &answer);
     pp_worker_leave_if_copy(worker);
     if (r != 0)
         return r;
     close_attached(worker); /* that nobody took */
-    worker->calls->before_answer(worker->token);
-    address_answer(worker, &answer, id);
-    r = pp_worker_send(worker, &answer);
-    if (r == -EMSGSIZE)
-        r = send_too_large(worker, id);
-    worker->calls->done(worker->token);
-    return r;
+    return pp_worker_answer(worker, &answer, id);
 }
 
 static int serve_message(struct pp_worker *worker, const struct pp_message *message)
@@ -310,6 +325,10 @@ static int serve_message(struct pp_worker *worker, const struct pp_message *mess
 
     switch (message->kind) {
     case PP_MESSAGE_CALL:
+        if (message->call.shared)
+            return pp_worker_starts(worker, message->call.id)
+                       ? pp_worker_give_back(worker, message->call.id)
+                       : worker->calls->share(worker->token, &message->call);
         return serve_call(worker, &message->call);
     case PP_MESSAGE_PING:
         pong.nonce = message->nonce;

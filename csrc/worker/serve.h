@@ -22,6 +22,9 @@ struct pp_worker_calls {
      * points to stays valid until `done`. 0, or what ends the worker: a negative errno, or
      * what pp_worker_chunk_add answered. */
     int (*run)(void *token, const struct pp_message_call *call, struct pp_message *answer);
+    /* Begins a call that shares the worker with others, and serves these until none is left: reads
+     * them by pp_worker_share_next. 0, or what ends the worker, as above. */
+    int (*share)(void *token, const struct pp_message_call *call);
     /* Between run and the sending of the answer: output of the call goes first. */
     void (*before_answer)(void *token);
     void (*done)(void *token);
@@ -36,7 +39,7 @@ struct pp_worker_calls {
 };
 
 enum { PP_WORKER_FORKED = 2, PP_WORKER_CONFINED = 3 };
-enum { PP_STREAM_WAIT = 4, PP_STREAM_STOP = 5 };
+enum { PP_STREAM_WAIT = 4, PP_STREAM_STOP = 5, PP_SHARE_QUIET = 6 };
 
 /* Takes the descriptors of supervisor/keeper.h's numbers (3 to 7), moves them
  * close-on-exec to numbers out of the user's way and maps the pages. */
@@ -89,6 +92,15 @@ int pp_worker_stream_poll(struct pp_worker *worker, bool wait);
 int pp_worker_stream_flush(struct pp_worker *worker);
 /* Fills `answer`: all items are made. What is in the area is to be flushed before. */
 void pp_worker_stream_end(struct pp_worker *worker, struct pp_message *answer);
+
+/* From inside share: the next message without waiting. 0: a shared CALL, which counts as started
+ * from now on, or a CANCEL, in `messagep` until the next call here; QUIET: none is here; a positive
+ * answer when the host is gone, or a negative errno: both are for `share` to pass up. */
+int pp_worker_share_next(struct pp_worker *worker, struct pp_message *messagep);
+/* Answers one of them: RESULT or FAILURE, the id is set here. As pp_worker_stream_add. */
+int pp_worker_share_answer(struct pp_worker *worker, uint64_t id, struct pp_message *answer);
+/* Whether messages are here that the socket does not show any more. */
+bool pp_worker_share_ready(const struct pp_worker *worker);
 
 /* From inside run: the descriptors of the call, close-on-exec and above the standard streams,
  * which the caller owns from now on. 0; -EMFILE when this process may have no more and they are

@@ -117,6 +117,11 @@ int pp_worker_next(struct pp_worker *worker, struct pp_message *messagep)
     size_t n;
     int r;
 
+    if (worker->has_kept) {
+        worker->has_kept = false;
+        *messagep = worker->kept;
+        return 0;
+    }
     for (;;) {
         r = pp_frame_reader_next(worker->reader, &body, &n);
         if (r == 0)
@@ -128,6 +133,26 @@ int pp_worker_next(struct pp_worker *worker, struct pp_message *messagep)
         r = wait_for_bytes(worker);
         if (r != 0)
             return r;
+    }
+}
+
+int pp_worker_next_now(struct pp_worker *worker, struct pp_message *messagep)
+{
+    const uint8_t *body;
+    size_t n;
+    int r;
+
+    for (;;) {
+        r = pp_frame_reader_next(worker->reader, &body, &n);
+        if (r == 0)
+            return read_body(worker, body, n, messagep);
+        if (r < 0)
+            return r;
+        if (r != PP_FRAME_MORE)
+            return pp_fail(-EPROTO, "the host sent a frame of a length that may not be");
+        r = receive(worker, MSG_DONTWAIT);
+        if (r != 0)
+            return r == -EAGAIN || r == -EINTR ? PP_SHARE_QUIET : r;
     }
 }
 

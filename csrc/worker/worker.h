@@ -77,6 +77,8 @@ struct pp_worker {
     const struct pp_worker_calls *calls;   /* lent; set by hello and serve */
     void *token;
     struct pp_worker_events events;
+    struct pp_message kept; /* read beside shared calls, to be served after them */
+    bool has_kept;
     struct pp_worker_chunk chunk;
     struct pp_worker_stream stream;
     uint8_t *box; /* the sandbox's second stage, from Hello; owned */
@@ -89,6 +91,15 @@ int pp_worker_send(struct pp_worker *worker, const struct pp_message *message);
 
 /* The next message from the host, in `worker->in`. 0, PP_WORKER_END, negative errno. */
 int pp_worker_next(struct pp_worker *worker, struct pp_message *messagep);
+
+/* The same without waiting: PP_SHARE_QUIET when there is none. */
+int pp_worker_next_now(struct pp_worker *worker, struct pp_message *messagep);
+/* Marks a call started; true when the host has taken it back before. */
+bool pp_worker_starts(struct pp_worker *worker, uint64_t id);
+/* Tells the host that a call which it has taken back was not started. */
+int pp_worker_give_back(struct pp_worker *worker, uint64_t id);
+/* Sends an answer, with what belongs before it. As pp_worker_send. */
+int pp_worker_answer(struct pp_worker *worker, struct pp_message *answer, uint64_t id);
 
 /* Leaves, without a word, if this is a forked copy of the worker. */
 void pp_worker_leave_if_copy(const struct pp_worker *worker);

@@ -20,6 +20,8 @@ SOFT_NONE, SOFT_TIMEOUT, SOFT_CANCEL, SOFT_CLOSE = range(4)
 _worker_object: _worker.Worker | None = None
 #: In a worker of another kind of pool: answers the call of the calling thread, or None.
 elsewhere: Callable[[], Any] | None = None
+#: Where calls run side by side: answers the one of the running context, or None.
+beside: Callable[[], Any] | None = None
 
 
 class Current:
@@ -32,9 +34,8 @@ class Current:
         self._worker = worker
         self.call_id = call_id
         self.function: str = worker.function()
-        ends = worker.deadline()
         #: Moment of `time.monotonic()` at which the call is stopped, or None.
-        self.deadline: float | None = None if ends == _NEVER else ends / 1e9
+        self.deadline: float | None = moment(worker.deadline())
 
     def remaining(self) -> float | None:
         """Seconds left before the deadline, 0 at least; None without one."""
@@ -59,6 +60,17 @@ class Current:
         return f"<pyproc.current() call_id={self.call_id} function={self.function!r}>"
 
 
+def moment(ends: int) -> float | None:
+    """A deadline of the core's as one of `time.monotonic()`."""
+    return None if ends == _NEVER else ends / 1e9
+
+
+def call_number() -> int:
+    """Of the call that the running code belongs to, where its context says so; else 0."""
+    found = None if beside is None else beside()
+    return 0 if found is None else found.call_id
+
+
 def current() -> Current:
     """The running call. Raises pyproc.Error outside of a worker, and while no call runs."""
     if elsewhere is not None:
@@ -68,6 +80,8 @@ def current() -> Current:
         return found  # type: ignore[no-any-return]
     if _worker_object is None:
         raise errors.Error("pyproc.current() is for functions that run in a worker of a pool")
+    if beside is not None and (own := beside()) is not None:
+        return own  # type: ignore[no-any-return]
     call_id = _worker_object.call()
     if call_id == 0:
         raise errors.Error("pyproc.current(): no call runs just now in this worker")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 
+from pyproc.worker import context
 from pyproc.worker.failure import _encode, as_text, format_traceback, type_name_of
 
 TYPE_CHECKING = False
@@ -112,6 +113,7 @@ def _send(worker: Worker, record: LogRecord, standard: frozenset[str]) -> None:
         as_text(record.getMessage(), TEXT_MAX),
         _exception_of(record),
         _encode(extra) if extra else b"",
+        context.call_number(),
     )
 
 

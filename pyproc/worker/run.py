@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from pyproc.worker.attached import Files
     from pyproc.worker.large import Results
+    from pyproc.worker.shared import Side
 
 _EXIT_START, _EXIT_PROTOCOL, _EXIT_USAGE = 1, 70, 2
 _SHOWN_MAX = 12
@@ -51,6 +52,7 @@ class Handlers:
         self._context: list[Any] = []  # what the running call's variables were before
         self._files: Files | None = None  # that came with the running call
         self._word = "result"
+        self._side: Side | None = None  # calls that run side by side
 
     def unknown(self, name: str) -> NoReturn:
         """No function has that name."""
@@ -131,6 +133,9 @@ class Handlers:
 
     def enter_context(self, baggage: bytes) -> None:
         """Sets the caller's context variables."""
+        self._context = self._entered(baggage)
+
+    def _entered(self, baggage: bytes) -> list[Any]:
         from pyproc import codec as codecs
         from pyproc.worker import baggage as carried
 
@@ -138,7 +143,7 @@ class Handlers:
             values = codecs.decode_trusted(baggage, codecs.RICH)
         except errors.CodecError as error:
             raise _codec_refusal(error) from None
-        self._context = carried.enter(values)
+        return carried.enter(values)
 
     def leave_context(self) -> None:
         """Sets them back."""
@@ -158,6 +163,14 @@ class Handlers:
         files, self._files = self._files, None
         if files is not None:
             files.close()
+
+    def share(self, first: tuple[Any, ...]) -> None:
+        """Runs calls side by side until none is left; the first one is here."""
+        if self._side is None:
+            from pyproc.worker.shared import Side
+
+            self._side = Side(self._worker, self._entered)
+        self._side.serve(first)
 
     def stopped(self) -> NoReturn:
         """A chunk was asked to stop between two items."""

@@ -17,6 +17,14 @@ _task: asyncio.Task[Any] | None = None  # of the running coroutine, between its 
 _stopped: BaseException | None = None
 
 
+def loop() -> asyncio.AbstractEventLoop:
+    """The worker's event loop."""
+    global _runner
+    if _runner is None:
+        _runner = asyncio.Runner()
+    return _runner.get_loop()
+
+
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """What the coroutine returns; its exceptions are the caller's."""
     global _runner, _running, _stopped
