@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 class Confinement:
     """What one pool starts its workers with. Closed with the pool."""
 
+    #: Calls of network servers that work on sockets which a worker was given.
+    spared: tuple[str, ...] = ()
+
     def __init__(self, wanted: Sandbox, options: dict[str, Any]) -> None:
         self.wanted = wanted
         self.missing: list[str] = []
@@ -272,6 +275,7 @@ class Confinement:
         if not self.own_user and not self.is_locked:
             extra += _METADATA
         rules = calls.deny_rules(wanted.families, scoped, extra)
+        rules = [rule for rule in rules if rule[0] not in self.spared]
         first.flags |= _boxes.FILTER
         first.filter = _compile(calls.ALLOW, rules)
         second.flags |= _boxes.FILTER
@@ -288,6 +292,8 @@ class Confinement:
         if profile == "baseline":
             return _compile(calls.ALLOW, calls.second_deny_rules(), newest=0)
         rules = calls.allow_rules(profile, self.wanted.late_native_imports, self.own_user)
+        rules = [rule for rule in rules if rule[0] not in self.spared]
+        rules += [(name, calls.ALLOW, ()) for name in self.spared]
         if self.wanted.network:
             rules = [rule for rule in rules if rule[0] not in ("socket", *calls.NETWORK)]
             names = (*calls.NETWORK, "setsockopt", "sendmmsg", "recvmmsg")

@@ -84,6 +84,8 @@ static PyMethodDef core_methods[] = {
      PyDoc_STR("call_name(number, /) -> the name of a system call")},
     {"try_namespaces", pp_filter_py_namespaces, METH_O,
      PyDoc_STR("try_namespaces(flags, /) -> 0, or a negative errno")},
+    {"enter_sandbox", pp_filter_py_enter, METH_VARARGS,
+     PyDoc_STR("enter_sandbox(box, all_threads, /): gives up what the box says, for good.")},
     {"landlock_abi", pp_filter_py_landlock, METH_NOARGS,
      PyDoc_STR("landlock_abi() -> what the kernel's Landlock can do; a negative errno: none")},
     {NULL, NULL, 0, NULL},

@@ -172,3 +172,20 @@ PyObject *pp_filter_py_landlock(PyObject *module, PyObject *unused)
     (void)unused;
     return PyLong_FromLong(pp_sandbox_landlock_abi());
 }
+
+PyObject *pp_filter_py_enter(PyObject *module, PyObject *args)
+{
+    const char *step;
+    Py_buffer bytes;
+    int all_threads, r;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "y*p", &bytes, &all_threads))
+        return NULL;
+    r = pp_sandbox_enter(bytes.buf, (size_t)bytes.len, all_threads != 0, &step);
+    PyBuffer_Release(&bytes);
+    if (r == 0)
+        Py_RETURN_NONE;
+    errno = -r;
+    return PyErr_SetFromErrnoWithFilename(PyExc_OSError, step);
+}

@@ -4,6 +4,7 @@
 
 #include "base/buffer.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -59,5 +60,10 @@ int pp_sandbox_landlock_abi(void);
  * them, with CLONE_NEWUSER as well make all of it read-only: really tried, since settings lie. 0
  * or a negative errno. */
 int pp_sandbox_try_namespaces(int flags);
+
+/* What of a box (security/box.h) the calling process can apply to itself, for good: rights, no new
+ * privileges, Landlock (of the calling thread), the filter (with `all_threads` of every thread).
+ * 0, or a negative errno and the step. */
+int pp_sandbox_enter(const void *bytes, size_t n, bool all_threads, const char **stepp);
 
 #endif

@@ -7,6 +7,11 @@
  */
 #include "security/sandbox.h"
 
+#include "security/compile.h"
+
+#include <errno.h>
+#include <sys/prctl.h>
+
 static int restrict_files(struct pp_birth *birth)
 {
     return pp_sandbox_landlock(&birth->box);
@@ -51,4 +56,37 @@ int pp_sandbox_before_exec(struct pp_birth *birth, const char **stepp)
         }
     }
     return 0;
+}
+
+static int enter(const struct pp_box *box, bool all_threads, const char **stepp)
+{
+    struct pp_birth self = {.box = *box};
+    int r;
+
+    *stepp = "rights";
+    r = pp_box_has(box, PP_BOX_NO_CAPS) ? pp_sandbox_drop_rights(&self) : 0;
+    if (r < 0)
+        return r;
+    *stepp = "PR_SET_DUMPABLE";
+    if (pp_box_has(box, PP_BOX_NO_DUMP) && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        return -errno;
+    *stepp = "no_new_privs";
+    r = pp_sandbox_no_new_privs(&self);
+    if (r < 0)
+        return r;
+    *stepp = "landlock";
+    r = pp_sandbox_landlock(box);
+    if (r < 0)
+        return r;
+    *stepp = "seccomp";
+    return pp_sandbox_filter(box, all_threads);
+}
+
+int pp_sandbox_enter(const void *bytes, size_t n, bool all_threads, const char **stepp)
+{
+    struct pp_box box;
+    int r = pp_box_read(bytes, n, &box);
+
+    *stepp = "the box";
+    return r < 0 ? r : enter(&box, all_threads, stepp);
 }

@@ -2,30 +2,80 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pyproc import errors
 from pyproc.gopool import settings as from_outside
-from pyproc.gopool.server import Server, leave, running
+from pyproc.gopool.server import Server, bound, leave, running
+from pyproc.gopool.settings import Settings
 
 if TYPE_CHECKING:
+    from pyproc.config import Limits
+    from pyproc.gopool.confined import Confined
+    from pyproc.sandbox import Sandbox
     from pyproc.worker.registry import App
 
 _EXIT_START, _EXIT_USAGE = 1, 2
 
 
-def serve(app: App, path: str | None = None) -> NoReturn:
+def prepare(
+    path: str | None,
+    file: str | None,
+    sandbox: str | Sandbox | None = None,
+    limits: Limits | None = None,
+) -> tuple[Settings, Confined | None]:
+    """The settings. With a sandbox the process executes itself anew in here, the first time."""
+    _log_to_stderr()
+    try:
+        return _prepared(path, file, sandbox, limits)
+    except (ValueError, TypeError, OSError, errors.SandboxUnavailable) as error:
+        _end(_EXIT_USAGE, str(error))
+
+
+def _prepared(
+    path: str | None, file: str | None, sandbox: str | Sandbox | None, limits: Limits | None
+) -> tuple[Settings, Confined | None]:
+    settings = from_outside.from_environment(os.environ, path)
+    os.environ.pop("PYPROC_HMAC_SECRET", None)
+    if not (sandbox or limits or any(map(os.environ.__contains__, _asks()))):
+        return settings, None
+    from pyproc.gopool import confined
+    from pyproc.sandbox import of
+
+    found = confined.resume(os.environ)
+    if found is not None:
+        return dataclasses.replace(settings, secret=found.secret), found
+    box, bounds = confined.wanted(os.environ)
+    box = box if sandbox is None else of(sandbox)
+    bounds = bounds if limits is None else limits
+    confined.check(box, bounds)
+    if box.profile == "none":
+        confined.begin(box, bounds, file, None, None)
+        return settings, None
+    confined.begin(box, bounds, file, bound(settings.path), settings.secret)
+    raise AssertionError("execve has returned")
+
+
+def _asks() -> list[str]:
+    """The variables that ask for a sandbox or limits."""
+    return [
+        name
+        for name in os.environ
+        if name in ("PYPROC_SANDBOX", "PYPROC_CONFINED") or name.startswith("PYPROC_LIMITS_")
+    ]
+
+
+def serve(app: App, settings: Settings, confined: Confined | None) -> NoReturn:
     """Serves until the host is gone or SIGINT comes; does not return.
 
     Exit status 0 then, 1 when the socket cannot be had, 2 when a setting is wrong.
     """
-    _log_to_stderr()
     try:
-        settings = from_outside.from_environment(os.environ, path)
-        os.environ.pop("PYPROC_HMAC_SECRET", None)
-        server = Server(app.functions, settings)
+        server = Server(app.functions, settings, confined)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         _end(_EXIT_USAGE, str(error))
     from pyproc.worker import context
@@ -37,7 +87,7 @@ def serve(app: App, path: str | None = None) -> NoReturn:
     try:
         server.run()
     except OSError as error:
-        _end(_EXIT_START, error.strerror or str(error))
+        _end(_EXIT_START, str(error) if error.filename else error.strerror or str(error))
     leave(0)
     raise AssertionError("leave() has returned")
 
@@ -90,6 +140,8 @@ def main(arguments: list[str]) -> NoReturn:
     if len(arguments) != 1 or arguments[0].startswith("-"):
         _end(_EXIT_USAGE, "say what to serve: python -m pyproc worker docs.py, or module:app")
     target = arguments[0]
+    # First: nothing of the application runs before the sandbox.
+    settings, confined = prepare(None, target if target.endswith(".py") else None)
     kind = load.FILE if target.endswith(".py") else load.MODULE
     kind = load.ATTRIBUTE if ":" in target and kind != load.FILE else kind
     registry.serving = True  # a run_worker() at the script's end does nothing
@@ -99,7 +151,7 @@ def main(arguments: list[str]) -> NoReturn:
         app = load.load(kind, os.path.abspath(target) if kind == load.FILE else target, "", ())
     except Refusal as refusal:
         _end(_EXIT_START, str(refusal))
-    serve(app)
+    serve(app, settings, confined)
 
 
 def _log_to_stderr() -> None:

@@ -18,12 +18,15 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyproc.gopool import codecs
 from pyproc.gopool.connection import Connection
 from pyproc.gopool.functions import Entry, Request
 from pyproc.gopool.settings import Settings
+
+if TYPE_CHECKING:
+    from pyproc.gopool.confined import Confined
 
 log = logging.getLogger("pyproc.gopool")
 _BACKLOG = 128
@@ -36,8 +39,13 @@ _HEALTH = "health"
 class Server:
     """One a process. `run` belongs to the main thread; connections call the rest from theirs."""
 
-    def __init__(self, functions: Mapping[str, Callable[..., Any]], settings: Settings) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        functions: Mapping[str, Callable[..., Any]],
+        settings: Settings,
+        confined: Confined | None = None,
+    ) -> None:
+        self.settings, self._confined = settings, confined
         self.codec = codecs.get(settings.codec)
         self._entries = {name: Entry(name, function) for name, function in functions.items()}
         self._entries.setdefault(_HEALTH, Entry(_HEALTH, _health))
@@ -76,7 +84,7 @@ class Server:
 
     def run(self) -> None:
         """Serves until the host is gone, or SIGINT or SIGTERM comes. OSError: cannot listen."""
-        with _host() as host, _signals() as wake, _listener(self.settings.path) as listener:
+        with _host() as host, _signals() as wake, self._listening() as listener:
             threading.Thread(target=self._watch, daemon=True, name="pyproc-watch").start()
             log.info("listening on %s with codec %s", self.settings.path, self.codec.name)
             poll = select.poll()
@@ -88,6 +96,18 @@ class Server:
                 if host in ready or wake in ready:
                     return
                 self._accept(listener)
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[socket.socket]:
+        """What a connection can be made to: the last of all steps."""
+        confined = self._confined
+        with bound(self.settings.path) if confined is None else confined.listener as listener:
+            listener.setblocking(False)
+            if confined is not None:
+                confined.close_in()
+                log.info("closed in: %s", confined.profile)
+            listener.listen(_BACKLOG)
+            yield listener
 
     def _accept(self, listener: socket.socket) -> None:
         try:
@@ -167,21 +187,20 @@ def _signals() -> Iterator[int]:
         signal.set_wakeup_fd(before)
 
 
-@contextlib.contextmanager
-def _listener(path: str) -> Iterator[socket.socket]:
-    """Bound with mode 0600. A socket that nobody listens on is replaced; nothing else is."""
+def bound(path: str) -> socket.socket:
+    """Bound with mode 0600, not listening yet. A socket that nobody listens on is replaced; nothing
+    else is. OSError."""
     _remove_stale(path)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        before = os.umask(0o177)
-        try:
-            listener.bind(path)
-        except OSError as error:
-            raise OSError(error.errno, f"PYPROC_SOCKET_PATH={path}: {error.strerror}") from None
-        finally:
-            os.umask(before)
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
-        yield listener
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(path)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"PYPROC_SOCKET_PATH={path}: {error.strerror}") from None
+    finally:
+        os.umask(before)
+    return listener
 
 
 def _remove_stale(path: str) -> None:

@@ -184,12 +184,20 @@ default = App()
 expose = default.expose
 
 
-def run_worker(app: App | None = None, *, socket_path: str | None = None) -> None:
+def run_worker(
+    app: App | None = None,
+    *,
+    socket_path: str | None = None,
+    sandbox: Any = None,
+    limits: Any = None,
+) -> None:
     """Ends a script that exposes functions; in a pool's worker it does nothing.
 
     Started by the Go project's pool (PYPROC_SOCKET_PATH is set, or `socket_path` given) it serves
     the functions of `app`, or those of the script, until its host is gone: docs/go-pool.md. It
-    does not return then. Elsewhere there is nobody to serve: `pyproc.Error`.
+    does not return then. sandbox, limits: a profile or Sandbox, and Limits, there; else those of
+    PYPROC_SANDBOX and PYPROC_LIMITS_*. A sandbox runs the script a second time, inside. Elsewhere
+    there is nobody to serve: `pyproc.Error`.
     """
     if serving:
         return
@@ -201,6 +209,8 @@ def run_worker(app: App | None = None, *, socket_path: str | None = None) -> Non
             'pyproc.Pool("this_file.py") in another program and call the functions from there. '
             "Workers of the Go project's pool find PYPROC_SOCKET_PATH in their environment"
         )
-    from pyproc.gopool.run import script_app, serve
+    from pyproc.gopool.run import prepare, script_app, serve
 
-    serve(script_app() if app is None else app, socket_path)
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    settings, confined = prepare(socket_path, file, sandbox, limits)
+    serve(script_app() if app is None else app, settings, confined)
