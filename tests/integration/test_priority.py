@@ -77,11 +77,13 @@ def test_a_high_priority_overtakes_what_was_written_ahead_to_the_worker(
 ) -> None:
     futures = [pool.submit("mark", log, f"low{i}", 0.05) for i in range(100)]
     wait_until(log, "low0")
-    pool.options(priority=5).submit("mark", log, "high").result(DEADLINE)
+    high = pool.options(priority=5).submit("mark", log, "high")
+    begun = len(order(log))  # more than one on a machine that is slow; few are written ahead
+    high.result(DEADLINE)
     started = order(log).index("high")
     for future in futures:
         future.result(DEADLINE)
-    assert started < 10
+    assert started < begun + 3
 
 
 def test_blocking_calls_and_submitted_ones_stand_in_one_line(pool: Pool, log: str) -> None:
