@@ -91,7 +91,8 @@ def nice() -> int:
 def signals() -> tuple[list[int], list[int]]:
     """Blocked and ignored signals, as a program that the worker starts sees them."""
     with open("/proc/self/status") as file:
-        masks = {line[:6]: int(line[8:], 16) for line in file if line.startswith(("SigBlk", "SigIgn"))}
+        lines = [line for line in file if line.startswith(("SigBlk", "SigIgn"))]
+    masks = {line[:6]: int(line[8:], 16) for line in lines}
     blocked = [n for n in range(1, 65) if masks["SigBlk"] >> (n - 1) & 1]
     ignored = [n for n in range(1, 65) if masks["SigIgn"] >> (n - 1) & 1]
     return blocked, ignored
