@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pyproc.config import Timeouts as Timeouts
     from pyproc.decorator import isolated as isolated
     from pyproc.errors import AccessDenied as AccessDenied
+    from pyproc.errors import ActorLost as ActorLost
     from pyproc.errors import AuditError as AuditError
     from pyproc.errors import AuthenticationError as AuthenticationError
     from pyproc.errors import CircuitOpen as CircuitOpen
@@ -109,6 +110,7 @@ _HOMES = {
     "expose": "worker.registry",
     "run_worker": "worker.registry",
     "AccessDenied": "errors",
+    "ActorLost": "errors",
     "AuthenticationError": "errors",
     "RateLimited": "errors",
     "RequestRefused": "errors",

@@ -104,6 +104,22 @@ def _violated(fields: Mapping[str, Any]) -> Exception:
     return error
 
 
+def _lost(fields: Mapping[str, Any]) -> Exception:
+    """The worker's death is its cause. It is told without the function, which it did not run."""
+    text = fields.get("text")
+    error = errors.ActorLost(
+        f"the actor is lost with its worker{f' ({text})' if text else ''}: "
+        "options(restart=) has it made again",
+        **_facts(fields),
+    )
+    if fields.get("pid") is not None:
+        death = {key: value for key, value in fields.items() if key not in ("function", "call_id")}
+        make = _exited if fields.get("exit_code") is not None else _killed
+        crashed = fields.get("signal") is not None and fields.get("cause") in ("signal", "sandbox")
+        error.__cause__ = _crashed(death) if crashed and fields["signal"] != 9 else make(death)
+    return error
+
+
 def _exited(fields: Mapping[str, Any]) -> Exception:
     code = fields.get("exit_code")
     head = f"the worker left with exit code {code}{_where(fields)}"
@@ -299,6 +315,7 @@ _MAKERS: dict[int, Callable[[Mapping[str, Any]], Exception]] = {
     errors.END_OUTPUT: _output,
     errors.END_PROCESSES: _processes,
     errors.END_THREADS: _threads,
+    errors.END_LOST: _lost,
     errors.END_DENIED: _denied,
     errors.END_RATE: _rate,
     errors.END_UNPROVEN: _unproven,

@@ -149,6 +149,17 @@ def idle_timeout(
     return {"idle_timeout": seconds}
 
 
+def sticky(options: dict[str, Any] | None, key: object) -> dict[str, Any] | None:
+    """The same for calls with a key: a number for it, which two keys hardly ever share."""
+    if key is None:
+        return options
+    import hashlib
+
+    digest = hashlib.blake2b(str(key).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    number = int.from_bytes(digest, "big") & (2**63 - 1)  # the others are actors'
+    return {**(options or {}), "key": number or 1}
+
+
 def rare(
     priority: int,
     deadline: float | None,

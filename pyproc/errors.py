@@ -40,7 +40,8 @@ RELATION_ROOT, RELATION_CAUSE, RELATION_CONTEXT, RELATION_MEMBER = range(4)
     END_OUTPUT,
     END_PROCESSES,
     END_THREADS,
-) = range(2, 20)
+    END_LOST,
+) = range(2, 21)
 
 # The same, of named sockets.
 END_DENIED, END_RATE, END_UNPROVEN, END_INVALID, END_DISCONNECTED = range(40, 45)
@@ -325,6 +326,11 @@ class UnknownFunction(Error, LookupError):
     """The application exposes no function of that name."""
 
     function: str | None = None
+
+
+class ActorLost(_Facts):
+    """The worker that held the actor has ended, and it may not be made again. `__cause__` is what
+    ended the worker, where that is known."""
 
 
 class ProxyMismatch(Error, TypeError):

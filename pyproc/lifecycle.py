@@ -25,6 +25,7 @@ class WorkerInfo:
     items of chunks, that it has answered. age: seconds since its launch. start_method: "exec" or
     "template"; start_reason: why that one. generation: of the application's code; 1 at first,
     counted up by `Pool.reload`. rss: bytes resident in memory, 0 when the kernel does not say.
+    keys, actors: how many are tied to it, by `options(key=)` and `Pool.actor`.
     sandbox: the profile, with what it lacks: "strict(degraded: ...)".
     """
 
@@ -37,6 +38,8 @@ class WorkerInfo:
     start_reason: str
     generation: int
     rss: int
+    keys: int = 0
+    actors: int = 0
     sandbox: str = "none"
 
 

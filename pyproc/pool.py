@@ -218,7 +218,9 @@ class Pool(Calls, Lifecycle, Watching):
         outweighs one second of waiting (Pool(priority_step=)), so that nothing waits for ever.
         memory, cpu_time, output, result_size: as in Limits, for these calls; memory and result_size
         at most the pool's (the other limits are the pool's alone). retry: instead of the pool's.
-        key: what Rate(by="key") counts the calls under, as a user's name.
+        key: calls with one key, as a user's name, go to one worker, in their order and one at a
+        time, so that it may keep something for them; after its end to another one. Rate(by="key")
+        counts calls under it.
         result_type: a type that msgspec turns the result into, on the host; of a stream each item.
         item_timeout: seconds that a stream's generator may take for an item, not counting the time
         that it waits for its reader. buffersize: items that it may be ahead of the reader.
@@ -236,8 +238,11 @@ class Pool(Calls, Lifecycle, Watching):
             timeout,
             queue_timeout,
             result_type,
-            _options.rare(
-                priority, deadline, memory, cpu_time, output, result_size, self._own_limits
+            _options.sticky(
+                _options.rare(
+                    priority, deadline, memory, cpu_time, output, result_size, self._own_limits
+                ),
+                key,
             ),
             retry,
             key="" if key is None else str(key),

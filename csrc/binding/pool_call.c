@@ -103,6 +103,14 @@ static int convert_rare(PyObject *dict, struct pyproc_request *request,
         convert_size(dict, "stream_items", &request->stream_items) < 0 ||
         convert_size(dict, "stream_bytes", &request->stream_bytes) < 0)
         return -1;
+    if (convert_size(dict, "key", &request->key) < 0)
+        return -1;
+    value = PyDict_GetItemString(dict, "key_use");
+    if (value) {
+        request->key_use = (int)PyLong_AsLong(value);
+        if (PyErr_Occurred())
+            return -1;
+    }
     request->progress = PyDict_GetItemString(dict, "progress") != NULL;
     value = PyDict_GetItemString(dict, "item_timeout");
     if (value && pp_span(value, &request->item_timeout) < 0)

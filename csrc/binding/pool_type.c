@@ -333,9 +333,10 @@ static PyObject *pool_workers(PyObject *self, PyObject *unused)
     Py_END_ALLOW_THREADS list = PyList_New(0);
     for (size_t i = 0; list && i < n && i < WORKERS_MAX; i++) {
         PyObject *tuple = Py_BuildValue(
-            "(IisKdssIK)", (unsigned)infos[i].id, (int)infos[i].pid, infos[i].state,
+            "(IisKdssIKII)", (unsigned)infos[i].id, (int)infos[i].pid, infos[i].state,
             (unsigned long long)infos[i].tasks_done, infos[i].age, infos[i].start_method,
-            infos[i].start_reason, (unsigned)infos[i].generation, (unsigned long long)infos[i].rss);
+            infos[i].start_reason, (unsigned)infos[i].generation, (unsigned long long)infos[i].rss,
+            (unsigned)infos[i].keys, (unsigned)infos[i].actors);
 
         if (!tuple || PyList_Append(list, tuple) < 0)
             Py_CLEAR(list);
@@ -364,6 +365,16 @@ static PyObject *pool_functions(PyObject *self, PyObject *unused)
     (void)unused;
     pyproc_functions(pp_pool_of(self), pp_pool_add_function, &dict);
     return dict;
+}
+
+static PyObject *pool_key_drop(PyObject *self, PyObject *key)
+{
+    unsigned long long number = PyLong_AsUnsignedLongLong(key);
+
+    if (PyErr_Occurred())
+        return NULL;
+    pyproc_key_drop(pp_pool_of(self), number);
+    Py_RETURN_NONE;
 }
 
 static PyObject *pool_keeper_pid(PyObject *self, PyObject *unused)
@@ -425,7 +436,9 @@ static PyMethodDef pool_methods[] = {
      PyDoc_STR("latency() -> (bounds in seconds, wait, run), each histogram (counts, sum)")},
     {"workers", pool_workers, METH_NOARGS,
      PyDoc_STR("workers() -> list of (id, pid, state, tasks done, age in seconds, start\n"
-               "method, start reason, generation, bytes resident)")},
+               "method, start reason, generation, bytes resident, keys, actors)")},
+    {"key_drop", pool_key_drop, METH_O,
+     PyDoc_STR("key_drop(key, /): nobody will call with this key again.")},
     {"functions", pool_functions, METH_NOARGS,
      PyDoc_STR("functions() -> dict of name to signature")},
     {"keeper_pid", pool_keeper_pid, METH_NOARGS, PyDoc_STR("keeper_pid() -> int")},

@@ -68,6 +68,7 @@ enum pyproc_end {
     PYPROC_END_OUTPUT = 17,      /* it printed more than the limit; likewise */
     PYPROC_END_PROCESSES = 18,   /* its worker had more processes than the limit; likewise */
     PYPROC_END_THREADS = 19,     /* more threads; likewise */
+    PYPROC_END_LOST = 20, /* of PYPROC_KEY_ACTOR: its worker has ended; `death`, when known */
     /* Of a named socket only; `text` names the correlation id, where there is one. */
     PYPROC_END_DENIED = 40,       /* the policy does not allow it */
     PYPROC_END_RATE = 41,         /* too many calls: `limit` is when to come again, in ns */
@@ -294,11 +295,21 @@ struct pyproc_request {
      * both in all; see pyproc_stream_more. */
     uint64_t stream_items, stream_bytes;
     int64_t item_timeout; /* ns that the generator may take for an item; 0: no limit */
+    uint64_t key;         /* not 0: calls of the same key go to the same worker; one at a time */
+    int key_use;          /* PYPROC_KEY_... */
     int progress;         /* submit: 1 asks for PROGRESS items on the way */
     int wait_for_room;    /* submit: 0 answers QUEUE_FULL at once */
     int priority;         /* PYPROC_PRIORITY_MIN to _MAX, others count as the nearest; higher
                             * is first. One priority is worth pyproc_config.priority_step of
                             * waiting, so nothing waits for ever. */
+};
+
+/* What a request's key is for. */
+enum {
+    PYPROC_KEY_ANY = 0, /* all calls of a key go to one worker, in the order in which they come;
+                               * when it ends, to another one */
+    PYPROC_KEY_ACTOR_NEW = 1, /* a key that was not used yet: the worker now holds something */
+    PYPROC_KEY_ACTOR = 2,     /* it goes where that is, or ends with LOST */
 };
 
 /* The leased call: the calling thread itself speaks with a worker. Always fills
@@ -316,6 +327,9 @@ PYPROC_API int pyproc_submit(struct pyproc_pool *pool, const struct pyproc_reque
 /* Whether calls of that function may run side by side in one worker: it is async, and the pool has
  * max_in_flight above 1. pyproc_call has a worker to itself all the same. */
 PYPROC_API int pyproc_shares(struct pyproc_pool *pool, struct pyproc_bytes function);
+
+/* Nobody will ask for this key again: what it is tied to is forgotten, after its calls. */
+PYPROC_API void pyproc_key_drop(struct pyproc_pool *pool, uint64_t key);
 
 enum { PYPROC_CANCEL_RUNNING = 1, PYPROC_CANCEL_UNKNOWN = 2 };
 
@@ -429,6 +443,8 @@ PYPROC_API void pyproc_item_free(struct pyproc_item *item);
     X(calls_rejected)          \
     X(calls_requeued)          \
     X(calls_recalled)          \
+    X(keys)                    \
+    X(actors)                  \
     X(queue_bytes)             \
     X(protocol_errors)         \
     X(output_dropped_bytes)    \
@@ -467,6 +483,7 @@ struct pyproc_worker_info {
     uint32_t generation;      /* of the application's code, counted by pyproc_reload */
     const char *start_method; /* a fixed word: exec, template */
     char start_reason[192];   /* why that one; part of it may be text of the worker */
+    uint32_t keys, actors;    /* tied to it; actors are not counted as keys */
 };
 
 /* Fills at most `max` records; answers how many workers there are. */

@@ -290,6 +290,7 @@ void pp_count_end(struct pyproc_pool *pool, enum pyproc_end end)
         break;
     case PYPROC_END_FAILURE:
     case PYPROC_END_START:
+    case PYPROC_END_LOST:
     case PYPROC_END_CLOSED:
     case PYPROC_END_QUEUE_FULL:
     case PYPROC_END_TOO_LARGE:
@@ -322,6 +323,7 @@ void pp_call_end(struct pyproc_pool *pool, struct pp_call *call, struct pp_done 
     pp_call_expires_not(pool, call);
     forget(pool, call);
     call->state = PP_CALL_ENDED;
+    pp_sticky_unbond(pool, &call->want);
     reply->call_id = call->wire_id ? call->wire_id : call->id; /* as its worker knows it */
     pp_count_end(pool, reply->end);
     done_add(done, call->queue, call->item);

@@ -14,7 +14,7 @@
 
 static struct pp_call *first_call(const struct pyproc_pool *pool)
 {
-    struct pp_want *want = pool->n_waiting > 0 ? pp_line_first(pool) : NULL;
+    struct pp_want *want = pp_line_any(pool) ? pp_line_first(pool) : NULL;
 
     return want && want->kind == PP_WANT_CALL ? pp_container(want, struct pp_call, want) : NULL;
 }
@@ -23,7 +23,8 @@ static struct pp_call *first_call(const struct pyproc_pool *pool)
  * burst, one when there are few. */
 static size_t depth(const struct pyproc_pool *pool)
 {
-    size_t share = pool->n_waiting_calls / (2 * (size_t)pool->max_workers);
+    size_t share =
+        (pool->n_waiting_calls - pool->sticky.n_own_calls) / (2 * (size_t)pool->max_workers);
 
     if (share < 1 || pool->one_each)
         return 1;
@@ -67,6 +68,8 @@ static void fill(struct pyproc_pool *pool, struct pp_slot *slot, size_t most, st
             expire(pool, call, done);
             continue;
         }
+        if (pp_sticky_next(pool, slot))
+            return; /* who waits for this worker alone is next */
         if (slot->n_inflight > 0 && bytes + call->size > PP_AHEAD_BYTES)
             return;
         if (call->share != PP_SHARE_NONE)
@@ -85,6 +88,15 @@ static void fill(struct pyproc_pool *pool, struct pp_slot *slot, size_t most, st
         room -= pp_call_tasks(call) < room ? pp_call_tasks(call) : room;
         pp_offer(pool, slot, call);
     }
+}
+
+void pp_dispatch_own(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_call *call)
+{
+    pp_list_remove(&slot->idle);
+    slot->owner = PP_OWNER_LOOP;
+    slot->share = PP_SHARE_NONE;
+    atomic_store(&slot->worker.state, PP_WORKER_BUSY);
+    pp_offer(pool, slot, call);
 }
 
 static bool dispatchable(const struct pp_slot *slot)
@@ -110,11 +122,11 @@ static void share_out(struct pyproc_pool *pool, struct pp_done *done)
 /* Idle workers take from the front of the line. */
 static void employ_idle(struct pyproc_pool *pool, struct pp_done *done)
 {
-    while (!pp_list_empty(&pool->idle) && pool->n_waiting > 0) {
+    while (!pp_list_empty(&pool->idle) && pp_line_any(pool)) {
         struct pp_slot *slot;
 
         share_out(pool, done);
-        if (pp_list_empty(&pool->idle) || pool->n_waiting == 0)
+        if (pp_list_empty(&pool->idle) || !pp_line_any(pool))
             return;
         slot = pp_container(pool->idle.next, struct pp_slot, idle);
         pp_list_remove(&slot->idle);
@@ -166,6 +178,7 @@ void pp_dispatch(struct pyproc_pool *pool, struct pp_done *done)
 {
     struct pp_list *at;
 
+    pp_sticky_turn(pool, done);
     employ_idle(pool, done);
     share_out(pool, done);
     for (at = pool->slots.next; at != &pool->slots && first_call(pool); at = at->next) {

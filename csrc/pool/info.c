@@ -49,8 +49,10 @@ PYPROC_API void pyproc_stats(struct pyproc_pool *pool, struct pyproc_stats *stat
         return;
     (void)pthread_mutex_lock(&pool->lock);
     census = pp_pool_census(pool);
-    stats->calls_waiting = pool->n_waiting;
-    stats->calls_running = pool->active - pool->n_waiting;
+    stats->calls_waiting = pool->n_waiting + pool->sticky.n_own;
+    stats->calls_running = pool->active - pool->n_waiting - pool->sticky.n_own;
+    stats->keys = pool->sticky.n_keys;
+    stats->actors = pool->sticky.n_actors;
     stats->queue_bytes = pool->waiting_bytes;
     stats->generation = pool->generation;
     (void)pthread_mutex_unlock(&pool->lock);
@@ -79,6 +81,8 @@ static void describe(const struct pyproc_pool *pool, struct pp_slot *slot,
     info->age = (double)(pp_now() - worker->born) / 1e9;
     info->generation = slot->generation;
     info->rss = 0;
+    info->keys = slot->n_bonds - slot->n_actors;
+    info->actors = slot->n_actors;
     info->start_method = worker->template ? "template" : "exec";
     (void)snprintf(info->start_reason, sizeof info->start_reason, "%s", pool->start_reason);
 }

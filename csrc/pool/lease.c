@@ -88,6 +88,50 @@ static int64_t queue_deadline(const struct pyproc_pool *pool, const struct pypro
 
 static const char closed_text[] = "the pool is closed";
 
+/* Until a worker came, or something else; the lock is given up meanwhile. */
+static void stand_in_line(struct pyproc_pool *pool, const struct pyproc_request *request,
+                          const struct pyproc_wait *wait, struct pp_waiter *waiter)
+{
+    pp_list_init(&waiter->want.link);
+    pp_pool_wait_for_worker(pool, &waiter->want, false);
+    pp_pool_active(pool, 1);
+    pp_loop_wake(pool->loop);
+    (void)pthread_mutex_unlock(&pool->lock);
+    wait_in_line(pool, waiter, queue_deadline(pool, request), wait);
+    (void)pthread_mutex_lock(&pool->lock);
+    if (!waiter->slot)
+        pp_pool_active(pool, -1);
+}
+
+static const char nested_text[] =
+    "this thread is inside a call on this pool already and no worker is free";
+
+/* The worker that the request's key is tied to. */
+static void acquire_own(struct pyproc_pool *pool, const struct pyproc_request *request,
+                        const struct pyproc_wait *wait, struct pp_waiter *waiter)
+{
+    enum pyproc_end end = pp_sticky_bond(pool, request, &waiter->want);
+    const struct pp_slot *slot;
+
+    if (end != PYPROC_END_VALUE) {
+        pp_reply_end(waiter->reply, end, pp_sticky_text(end));
+        return;
+    }
+    slot = waiter->want.bond->slot;
+    waiter->slot = pp_sticky_idle(pool, &waiter->want);
+    if (waiter->slot) {
+        pp_pool_lease(pool, waiter->slot, pthread_self());
+        pp_pool_active(pool, 1);
+    } else if ((slot && slot->owner == PP_OWNER_LEASED &&
+                pthread_equal(slot->lessee, pthread_self())) ||
+               nested(pool)) {
+        pp_reply_end(waiter->reply, PYPROC_END_NESTED, nested_text);
+    } else {
+        stand_in_line(pool, request, wait, waiter);
+    }
+    pp_sticky_unbond(pool, &waiter->want);
+}
+
 /* A leased slot, or NULL and the reply filled. */
 static struct pp_slot *acquire(struct pyproc_pool *pool, const struct pyproc_request *request,
                                const struct pyproc_wait *wait, struct pyproc_reply *reply)
@@ -100,23 +144,16 @@ static struct pp_slot *acquire(struct pyproc_pool *pool, const struct pyproc_req
     (void)pthread_mutex_lock(&pool->lock);
     if (pool->state != PP_POOL_OPEN) {
         pp_reply_end(reply, PYPROC_END_CLOSED, closed_text);
-    } else if (!pp_list_empty(&pool->idle) && pool->n_waiting == 0) {
+    } else if (request->key) {
+        acquire_own(pool, request, wait, &waiter);
+    } else if (!pp_list_empty(&pool->idle) && !pp_line_any(pool)) {
         waiter.slot = pp_container(pool->idle.next, struct pp_slot, idle);
         pp_pool_lease(pool, waiter.slot, pthread_self());
         pp_pool_active(pool, 1);
     } else if (nested(pool)) {
-        pp_reply_end(reply, PYPROC_END_NESTED,
-                     "this thread is inside a call on this pool already and no worker is free");
+        pp_reply_end(reply, PYPROC_END_NESTED, nested_text);
     } else {
-        pp_list_init(&waiter.want.link);
-        pp_pool_wait_for_worker(pool, &waiter.want, false);
-        pp_pool_active(pool, 1);
-        pp_loop_wake(pool->loop);
-        (void)pthread_mutex_unlock(&pool->lock);
-        wait_in_line(pool, &waiter, queue_deadline(pool, request), wait);
-        (void)pthread_mutex_lock(&pool->lock);
-        if (!waiter.slot)
-            pp_pool_active(pool, -1);
+        stand_in_line(pool, request, wait, &waiter);
     }
     (void)pthread_mutex_unlock(&pool->lock);
     return waiter.slot;

@@ -44,10 +44,28 @@ static struct pp_slot *slot_idle(struct pp_list *at)
     return pp_container(at, struct pp_slot, idle);
 }
 
-static bool serves(const struct pp_slot *slot)
+bool pp_slot_serves(const struct pp_slot *slot)
 {
     return slot->was_ready && !slot->spare && !slot->leaving && !slot->retired && !slot->buried &&
            !atomic_load(&slot->worker.cause);
+}
+
+/* Actors keep their worker: what they hold cannot be made again elsewhere. New code is wanted by
+ * somebody, so that goes before. */
+static bool is_kept(const struct pp_slot *slot)
+{
+    return slot->n_actors > 0;
+}
+
+/* The one that is idle for longest and may leave; NULL: none. */
+static struct pp_slot *idle_longest(const struct pyproc_pool *pool)
+{
+    const struct pp_list *at;
+
+    for (at = pool->idle.prev; at != &pool->idle; at = at->prev)
+        if (!is_kept(pp_container(at, const struct pp_slot, idle)))
+            return pp_container(at, struct pp_slot, idle);
+    return NULL;
 }
 
 static bool is_exact(const struct pp_life *life)
@@ -118,7 +136,7 @@ size_t pp_life_room(const struct pyproc_pool *pool, const struct pp_slot *slot)
 
     if (slot->leaving)
         return 0;
-    if (cap == UINT64_MAX)
+    if (cap == UINT64_MAX || is_kept(slot))
         return SIZE_MAX;
     for (at = slot->inflight.next; at != &slot->inflight; at = at->next)
         used += pp_call_tasks(pp_container(at, const struct pp_call, offered));
@@ -183,6 +201,8 @@ static void look(struct pyproc_pool *pool, struct pp_slot *slot, int64_t now)
         return;
     if (slot->generation != pool->generation)
         slot->due = "reload";
+    else if (is_kept(slot))
+        return;
     else if (slot->due_at <= now)
         slot->due = "age";
     else if (atomic_load_explicit(&slot->heavy, memory_order_relaxed))
@@ -207,7 +227,7 @@ static struct crew count(struct pyproc_pool *pool, int64_t now)
             crew.starting += !slot->probe; /* doomed ones too: their death says what is next */
         } else if (slot->spare) {
             crew.spare += !atomic_load(&slot->worker.cause);
-        } else if (serves(slot)) {
+        } else if (pp_slot_serves(slot)) {
             look(pool, slot, now);
             crew.serving++;
             crew.idle += slot->owner == PP_OWNER_NONE;
@@ -278,6 +298,8 @@ bool pp_life_spent(struct pyproc_pool *pool, struct pp_slot *slot)
 {
     const struct pp_life *life = &pool->life;
 
+    if (is_kept(slot))
+        return false;
     if (tasks_of(slot) >= tasks_cap(life)) {
         slot->due = "tasks";
         leave(pool, slot);
@@ -306,7 +328,7 @@ static struct pp_slot *due_one(struct pyproc_pool *pool)
     for (at = pool->slots.next; at != &pool->slots; at = at->next) {
         struct pp_slot *slot = slot_at(at);
 
-        if (!slot->due || !serves(slot))
+        if (!slot->due || !pp_slot_serves(slot))
             continue;
         if (slot->owner == PP_OWNER_NONE)
             return slot;
@@ -330,7 +352,7 @@ static bool joins(const struct pyproc_pool *pool, const struct crew *crew)
 
     if (crew->serving >= pool->max_workers)
         return false;
-    return is_eager(life) || pool->n_waiting > crew->idle || crew->serving < pool->min_workers ||
+    return is_eager(life) || pool->sticky.n_unplaced > 0 || pool->n_waiting > crew->idle || crew->serving < pool->min_workers ||
            (crew->due == 0 && crew->spare > stock_size(pool));
 }
 
@@ -357,22 +379,22 @@ static void leave_surplus(struct pyproc_pool *pool, struct crew *crew, int64_t n
 {
     struct pp_list *at = pool->slots.next;
 
-    while (crew->serving > pool->max_workers && !pp_list_empty(&pool->idle)) {
-        leave(pool, slot_idle(pool->idle.prev));
+    for (struct pp_slot *slot; crew->serving > pool->max_workers && (slot = idle_longest(pool));) {
+        leave(pool, slot);
         crew->serving--;
     }
     for (; crew->serving > pool->max_workers && at != &pool->slots; at = at->next) {
-        if (serves(slot_at(at))) {
+        if (pp_slot_serves(slot_at(at))) {
             leave(pool, slot_at(at));
             crew->serving--;
         }
     }
     if (pool->life.idle_timeout == PP_NEVER || is_eager(&pool->life))
         return;
-    while (crew->serving > pool->min_workers && !pp_list_empty(&pool->idle)) {
-        struct pp_slot *slot = slot_idle(pool->idle.prev); /* the one idle for longest */
+    while (crew->serving > pool->min_workers) {
+        struct pp_slot *slot = idle_longest(pool);
 
-        if (pp_after(slot->idle_since, pool->life.idle_timeout) > now)
+        if (!slot || pp_after(slot->idle_since, pool->life.idle_timeout) > now)
             return;
         slot->due = pp_due_idle;
         leave(pool, slot);
@@ -444,18 +466,19 @@ int64_t pp_life_next(const struct pyproc_pool *pool)
     for (at = pool->slots.next; at != &pool->slots; at = at->next) {
         const struct pp_slot *slot = pp_container(at, const struct pp_slot, link);
 
-        if (!serves(slot))
+        if (!pp_slot_serves(slot))
             continue;
         serving++;
+        if (is_kept(slot))
+            continue;
         if (!slot->due && slot->due_at < next)
             next = slot->due_at;
         if (!slot->due && slot->unweighed && slot->owner == PP_OWNER_NONE && slot->weigh_at < next)
             next = slot->weigh_at;
     }
     if (shrinks && serving > pool->min_workers) {
-        int64_t since = pp_list_empty(&pool->idle)
-                            ? pp_now()
-                            : pp_container(pool->idle.prev, struct pp_slot, idle)->idle_since;
+        const struct pp_slot *first = idle_longest(pool);
+        int64_t since = first ? first->idle_since : pp_now();
 
         since = pp_after(since, life->idle_timeout);
         next = since < next ? since : next;

@@ -60,7 +60,7 @@ struct pp_want *pp_line_first(const struct pyproc_pool *pool)
     return best;
 }
 
-void pp_pool_wait_for_worker(struct pyproc_pool *pool, struct pp_want *want, bool again)
+static void into_level(struct pyproc_pool *pool, struct pp_want *want, bool again)
 {
     struct pp_line *line = &pool->line;
     struct pp_list *level = &line->levels[want->level];
@@ -71,25 +71,41 @@ void pp_pool_wait_for_worker(struct pyproc_pool *pool, struct pp_want *want, boo
         pp_list_init(level);
     }
     line->ranked |= want->level != PYPROC_PRIORITY_MAX;
-    if (again) {
+    if (again)
         pp_list_push_front(level, &want->link);
-    } else {
-        want->since = pp_now_coarse();
+    else
         pp_list_push_back(level, &want->link);
-    }
     pool->n_waiting++;
+}
+
+void pp_pool_wait_for_worker(struct pyproc_pool *pool, struct pp_want *want, bool again)
+{
+    if (!again)
+        want->since = pp_now_coarse();
     if (want->kind == PP_WANT_CALL) {
         pool->n_waiting_calls++;
         pool->waiting_bytes += pp_container(want, struct pp_call, want)->size;
     }
+    if (want->bond)
+        pp_sticky_wait(pool, want, again);
+    else
+        into_level(pool, want, again);
 }
 
-void pp_pool_unwait(struct pyproc_pool *pool, struct pp_want *want)
+static void out_of_level(struct pyproc_pool *pool, struct pp_want *want)
 {
     pp_list_remove(&want->link);
     if (pp_list_empty(&pool->line.levels[want->level]))
         pool->line.used[want->level / 64] &= ~(UINT64_C(1) << (want->level % 64));
     pool->n_waiting--;
+}
+
+void pp_pool_unwait(struct pyproc_pool *pool, struct pp_want *want)
+{
+    if (want->bond)
+        pp_sticky_unwait(pool, want);
+    else
+        out_of_level(pool, want);
     if (want->kind == PP_WANT_CALL) {
         pool->n_waiting_calls--;
         pool->waiting_bytes -= pp_container(want, struct pp_call, want)->size;

@@ -75,7 +75,7 @@ void pp_pool_deadline(struct pyproc_pool *pool, struct pp_slot *slot, int64_t de
         pp_loop_wake(pool->loop);
 }
 
-static void grant(struct pyproc_pool *pool, struct pp_want *want, struct pp_slot *slot)
+void pp_pool_grant(struct pyproc_pool *pool, struct pp_want *want, struct pp_slot *slot)
 {
     struct pp_waiter *waiter = pp_container(want, struct pp_waiter, want);
 
@@ -106,10 +106,15 @@ void pp_pool_give_back(struct pyproc_pool *pool, struct pp_slot *slot)
         pp_loop_wake(pool->loop); /* it lets it leave */
         return;
     }
-    if (pool->n_waiting > 0)
+    next = pp_sticky_next(pool, slot);
+    if (next && next->kind == PP_WANT_CALL) {
+        pp_loop_wake(pool->loop); /* it gives it to this worker, which stays away from the others */
+        return;
+    }
+    if (!next && pp_line_any(pool))
         next = pp_line_first(pool);
     if (next && next->kind == PP_WANT_THREAD) {
-        grant(pool, next, slot);
+        pp_pool_grant(pool, next, slot);
         return;
     }
     if (pool->life.idle_timeout != PP_NEVER)
@@ -134,7 +139,7 @@ void pp_pool_end_waiting(struct pyproc_pool *pool, enum pyproc_end end, const ch
 {
     struct pp_want *want;
 
-    while ((want = pp_line_first(pool)) != NULL) {
+    while ((want = pp_line_first(pool)) != NULL || (want = pp_sticky_any(pool)) != NULL) {
         if (want->kind == PP_WANT_THREAD) {
             pp_pool_unwait(pool, want);
             pp_waiter_end(pp_container(want, struct pp_waiter, want), end, text, like);
@@ -228,6 +233,7 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
     (void)snprintf(pool->start_reason, sizeof pool->start_reason, "it was asked for");
     pp_list_init(&pool->idle);
     pp_list_init(&pool->guests);
+    pp_sticky_init(&pool->sticky);
     pool->line.step = config->priority_step;
     pool->grace = config->grace;
     pool->memory_limit = config->limit_memory;
@@ -254,6 +260,7 @@ void pp_pool_destroy(struct pyproc_pool *pool)
 {
     pp_functions_unref(pool->functions);
     pp_functions_unref(pool->reload.functions);
+    pp_sticky_deinit(&pool->sticky);
     free(pool->buckets);
     free(pool->expiry);
     if (pool->start_error) {

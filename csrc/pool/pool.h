@@ -17,6 +17,7 @@
 #include "ipc/memory.h"
 #include "metrics/metrics.h"
 #include "pool/life.h"
+#include "pool/sticky.h"
 #include "supervisor/cpus.h"
 #include "supervisor/template.h"
 #include "supervisor/worker.h"
@@ -80,6 +81,11 @@ struct pp_slot {
     struct pp_grants grants; /* of the calls that it runs; owner */
 
     /* How long it lives, see life.c. */
+    /* Calls with keys, see sticky.c. Lock. */
+    struct pp_list own;         /* wants that only this worker may serve, oldest first */
+    struct pp_list bonds;       /* keys that are tied to it */
+    unsigned n_bonds, n_actors; /* how many; of them actors */
+
     bool spare;          /* lock: ready, in life.stock */
     bool leaving;        /* lock: gets no more calls */
     bool probe;          /* loop: whether it becomes ready decides on a reload */
@@ -120,7 +126,9 @@ struct pp_want {
     struct pp_list link; /* in a level of the line; lock */
     enum pp_want_kind kind;
     uint8_t level;
-    int64_t since; /* when it came into the line; lock */
+    int64_t since;        /* when it came into the line; lock */
+    struct pp_bond *bond; /* of its key, to the end; NULL: it has none; lock */
+    struct pp_slot *own;  /* whose own line it stands in; NULL: none; lock */
 };
 
 /* Who waits for a worker, see line.c. Lock. */
@@ -232,6 +240,7 @@ struct pyproc_pool {
     struct pp_life life;
     struct pp_reload reload;
     struct pp_line line;
+    struct pp_sticky sticky;
     size_t n_waiting; /* wants */
     size_t n_waiting_calls;
     size_t waiting_bytes;
@@ -288,6 +297,8 @@ bool pp_pool_forked(const struct pyproc_pool *pool);       /* no lock */
 void pp_pool_active(struct pyproc_pool *pool, int change); /* admits (+1) or ends (-1) a call */
 /* A slot has no owner any more: it goes to the next in line, or idle. */
 void pp_pool_give_back(struct pyproc_pool *pool, struct pp_slot *slot);
+/* Lends it to a thread that waits. */
+void pp_pool_grant(struct pyproc_pool *pool, struct pp_want *want, struct pp_slot *slot);
 /* Lends the slot to a thread. */
 void pp_pool_lease(struct pyproc_pool *pool, struct pp_slot *slot, pthread_t lessee);
 /* Loop: the running call is over: its worker is doomed, or with a grace period asked to stop. */
@@ -314,6 +325,33 @@ bool pp_line_before(const struct pyproc_pool *pool, const struct pp_want *want,
                     const struct pp_want *other);
 /* Wants of a thread. */
 unsigned pp_line_count_thread(const struct pyproc_pool *pool, pthread_t thread);
+
+/* Whether anybody waits for just any worker. */
+static inline bool pp_line_any(const struct pyproc_pool *pool)
+{
+    return pool->n_waiting > pool->sticky.n_unplaced;
+}
+
+/* sticky.c; lock held. */
+void pp_sticky_init(struct pp_sticky *sticky);
+void pp_sticky_deinit(struct pp_sticky *sticky); /* no lock */
+/* Finds or makes what the request's key is tied to, for `want`, until pp_sticky_unbond. VALUE, or
+ * why it cannot be had. */
+enum pyproc_end pp_sticky_bond(struct pyproc_pool *pool, const struct pyproc_request *request,
+                               struct pp_want *want);
+const char *pp_sticky_text(enum pyproc_end end); /* what that means; no lock */
+void pp_sticky_unbond(struct pyproc_pool *pool, struct pp_want *want); /* none is fine */
+/* The worker of a want with a bond, when it can be had at once; NULL: it has to wait. */
+struct pp_slot *pp_sticky_idle(struct pyproc_pool *pool, struct pp_want *want);
+/* Of line.c, for wants with a bond; the second without the rest of the accounts. */
+void pp_sticky_wait(struct pyproc_pool *pool, struct pp_want *want, bool again);
+void pp_sticky_unwait(struct pyproc_pool *pool, struct pp_want *want);
+/* Who waits for this slot alone and is its next; NULL: nobody, or the pool's line is before. */
+struct pp_want *pp_sticky_next(const struct pyproc_pool *pool, const struct pp_slot *slot);
+/* Any that waits with a bond; NULL: none. */
+struct pp_want *pp_sticky_any(const struct pyproc_pool *pool);
+/* Loop: ties keys to workers, and gives workers that have nothing to do what waits for them. */
+void pp_sticky_turn(struct pyproc_pool *pool, struct pp_done *done);
 
 /* lease.c; no lock. Waits for a first worker as any call would, and gives it back. */
 void pp_pool_await_first(struct pyproc_pool *pool, const struct pyproc_wait *wait,
@@ -342,6 +380,8 @@ void pp_count_end(struct pyproc_pool *pool, enum pyproc_end end);
 void pp_offer(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_call *call);
 /* Gives idle workers to the line and calls to workers; lock held. */
 void pp_dispatch(struct pyproc_pool *pool, struct pp_done *done);
+/* Gives a worker that has nothing to do a call of its own line. */
+void pp_dispatch_own(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_call *call);
 /* Writes the frames of what was dispatched; lock not held. */
 void pp_dispatch_send(struct pyproc_pool *pool);
 /* answer.c; loop thread, lock not held: a loop-owned worker's bytes are here. */
@@ -418,6 +458,8 @@ static inline uint32_t pp_call_tasks(const struct pp_call *call)
 
 /* life.c; lock held unless said otherwise. */
 extern const char pp_due_idle[];
+/* Whether it takes calls. */
+bool pp_slot_serves(const struct pp_slot *slot);
 void pp_life_init(struct pp_life *life, const struct pyproc_config *config); /* no lock */
 /* Whether give_back must ask pp_life_spent. */
 static inline bool pp_life_watches(const struct pp_life *life)

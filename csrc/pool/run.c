@@ -122,6 +122,8 @@ static struct pp_slot *slot_new(struct pyproc_pool *pool, unsigned generation)
     pp_list_init(&slot->link);
     pp_list_init(&slot->idle);
     pp_list_init(&slot->inflight);
+    pp_list_init(&slot->own);
+    pp_list_init(&slot->bonds);
     slot->deadline = slot->due_at = PP_NEVER;
     slot->generation = generation;
     pp_worker_init(&slot->worker);

@@ -21,7 +21,7 @@ enum pp_share pp_share_of(const struct pyproc_pool *pool, const struct pp_call *
 {
     const struct pp_message_call *message = &call->message;
 
-    if (pool->max_in_flight < 2 || call->stream || message->items || message->attachments)
+    if (pool->max_in_flight < 2 || call->want.bond || call->stream || message->items || message->attachments)
         return PP_SHARE_NONE;
     /* Limits that count what the worker does: it must be one call that does it. */
     if (call->memory_limit || call->cpu_limit || call->output_limit || pool->output_limit)
@@ -52,7 +52,7 @@ static bool has_room(const struct pyproc_pool *pool, const struct pp_slot *slot,
            !slot->ending && !atomic_load(&slot->worker.cause) &&
            slot->n_inflight < pool->max_in_flight &&
            pp_buffer_size(&slot->worker.channel.out) + slot->unsent_bytes < PP_AHEAD_BYTES &&
-           pp_life_room(pool, slot) > 0;
+           pp_life_room(pool, slot) > 0 && !pp_sticky_next(pool, slot);
 }
 
 /* An idle worker, else the one with the fewest calls. */

@@ -61,8 +61,16 @@ static enum pyproc_end admit(struct pyproc_pool *pool, const struct pyproc_reque
     }
     if (pool->state != PP_POOL_OPEN)
         return PYPROC_END_CLOSED;
-    if (pp_call_admit(pool, call) < 0)
+    if (request->key) {
+        enum pyproc_end end = pp_sticky_bond(pool, request, &call->want);
+
+        if (end != PYPROC_END_VALUE)
+            return end;
+    }
+    if (pp_call_admit(pool, call) < 0) {
+        pp_sticky_unbond(pool, &call->want);
         return PYPROC_END_TOO_LARGE;
+    }
     call->share = pp_share_of(pool, call);
     pp_pool_wait_for_worker(pool, &call->want, false);
     pp_pool_active(pool, 1);
@@ -79,6 +87,8 @@ static const char *text_for(enum pyproc_end end)
         return "the pool's queue had no room in time";
     case PYPROC_END_CLOSED:
         return "the pool is closed";
+    case PYPROC_END_LOST:
+        return pp_sticky_text(end);
     case PYPROC_END_TOO_LARGE:
         return "the host is out of memory for the request";
     default:
