@@ -352,8 +352,8 @@ static bool joins(const struct pyproc_pool *pool, const struct crew *crew)
 
     if (crew->serving >= pool->max_workers)
         return false;
-    return is_eager(life) || pool->sticky.n_unplaced > 0 || pool->n_waiting > crew->idle || crew->serving < pool->min_workers ||
-           (crew->due == 0 && crew->spare > stock_size(pool));
+    return is_eager(life) || pool->sticky.n_unplaced > 0 || pool->n_waiting > crew->idle ||
+           crew->serving < pool->min_workers || (crew->due == 0 && crew->spare > stock_size(pool));
 }
 
 static void employ_spare(struct pyproc_pool *pool, struct crew *crew)
