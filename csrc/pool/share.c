@@ -21,7 +21,8 @@ enum pp_share pp_share_of(const struct pyproc_pool *pool, const struct pp_call *
 {
     const struct pp_message_call *message = &call->message;
 
-    if (pool->max_in_flight < 2 || call->want.bond || call->stream || message->items || message->attachments)
+    if (pool->max_in_flight < 2 || call->want.bond || call->stream || message->items ||
+        message->attachments)
         return PP_SHARE_NONE;
     /* Limits that count what the worker does: it must be one call that does it. */
     if (call->memory_limit || call->cpu_limit || call->output_limit || pool->output_limit)
