@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pyproc import config
+from pyproc._forked import Reopens
 from pyproc.config import Limits, Recycle, Timeouts
 from pyproc.target import import_path
 
@@ -287,3 +288,12 @@ def environment(env: Mapping[str, str] | None, cpus: int | None = None) -> list[
             raise ValueError(f"env: {name!r} is no name of a variable, or its value holds a NUL")
         entries.append(f"{name}={value}")
     return entries
+
+
+def after_fork(wanted: object, given: dict[str, Any]) -> Reopens | None:
+    """What a forked copy opens anew with; None: it is closed."""
+    if wanted == "close":
+        return None
+    if wanted != "reopen":
+        raise ValueError(f"after_fork={wanted!r}: 'close' or 'reopen' is needed")
+    return Reopens(given)

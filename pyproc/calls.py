@@ -52,6 +52,9 @@ class Calls:
     ) -> None:
         self._pool = pool
         self._core: _core.Pool = pool._core
+        reopens = getattr(pool, "_reopens", None)
+        if reopens is not None and pool is not self:
+            reopens.views.add(self)
         self._run = run
         self._queue = queue
         self._type = result_type

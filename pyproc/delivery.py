@@ -51,7 +51,9 @@ class Delivery:
         if queue is None:
             raise PoolClosed("the pool is closed")
         if os.getpid() != self._owner:
-            raise PoolClosed("the pool belongs to the process that forked")
+            raise PoolClosed(
+                "the pool belongs to the process that forked: open one in this process"
+            )
         if self._thread is not None:
             return queue
         with self._lock:

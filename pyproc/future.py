@@ -28,6 +28,7 @@ class Future(concurrent.futures.Future[Any]):
     _cancelling = False
     _timer: threading.Timer | None = None
     _id = 0
+    _core: Any = None  # whose id it is: after a fork the calls may have another one
     _progress: Progress | None = None
 
     def __init__(
@@ -64,6 +65,7 @@ class Future(concurrent.futures.Future[Any]):
     def start(self, number: int) -> None:
         """The call is admitted under this number."""
         self._id = number
+        self._core = self._calls._core
 
     def refuse(self, error: BaseException) -> None:
         """The call is not made at all."""
@@ -81,7 +83,7 @@ class Future(concurrent.futures.Future[Any]):
             self.files.close()
             return True
         self._cancelling = True  # the end may come on its thread before the next line is done
-        if self._calls._core.cancel(self._id, False) == 0:
+        if self._core is not None and self._core.cancel(self._id, False) == 0:
             super().cancel()
             return True
         self._cancelling = False
@@ -97,7 +99,7 @@ class Future(concurrent.futures.Future[Any]):
         if self._leave_pause():
             self.refuse(TaskKilled("the call was stopped on request before it was tried again"))
             return True
-        return self._calls._core.cancel(self._id, True) == 0
+        return self._core is not None and bool(self._core.cancel(self._id, True) == 0)
 
     def _leave_pause(self) -> bool:
         """Between two attempts: True when there will be no other one."""

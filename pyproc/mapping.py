@@ -86,6 +86,7 @@ class _Chunk:
         self.size = 0  # bytes of the payload
         self.attempts = 1  # at the first item without an end
         self.id = 0
+        self.core: Any = None  # whose id it is: another one's after a fork
 
 
 class Mapping(Iterator[Any]):
@@ -134,7 +135,8 @@ class Mapping(Iterator[Any]):
         self._exhausted = True
         waiting, self._waiting = self._waiting, {}
         for chunk, _ in waiting.values():
-            self._calls._core.cancel(chunk.id, True)
+            if chunk.core is not None:
+                chunk.core.cancel(chunk.id, True)
         self._chunks.clear()
         self._broken = None
         self._finish()
@@ -287,6 +289,7 @@ class Mapping(Iterator[Any]):
                 self._function, payload, codec, 0 if self._is_shared else len(items),
                 lambda *end: ends.put((serial, *end)), files=files,
             )  # fmt: skip
+            chunk.core = self._calls._core
         except BaseException:
             self._waiting.pop(serial, None)
             files.close()

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Literal, Never, Self
 
-from pyproc import _core, _options, aio, buffers, config, notebook
+from pyproc import _core, _forked, _options, aio, buffers, config, notebook
 from pyproc import context as carried
 from pyproc import sandbox as sandboxes
 from pyproc._confine import Confinement
@@ -75,12 +75,15 @@ class Pool(Calls, Lifecycle, Watching):
     buffer_threshold: buffers (bytes, numpy arrays, ...) of so many bytes go in shared memory
         instead of through a socket; None: never. buffer_stock: bytes of such memory that are kept
         to be used again.
+    after_fork: what a forked child's copy does: "close" (default), it raises PoolClosed; or
+        "reopen", it opens anew with its first use, as servers need that import the application
+        before they fork.
     output: "forward" shows what workers print in the host's sys.stdout and sys.stderr, "capture"
         keeps it for `captured()`, "drop". Log records reach the host's loggers with each.
 
     Opening waits until one worker is ready; raises WorkerStartError with the application's own
-    traceback, ValueError or TypeError for options. Any thread may call; after a fork the child's
-    copy raises PoolClosed. A pool left open is killed, with a ResourceWarning.
+    traceback, ValueError or TypeError for options. Any thread may call. A pool
+    left open is killed, with a ResourceWarning.
     """
 
     def __init__(
@@ -118,8 +121,13 @@ class Pool(Calls, Lifecycle, Watching):
         bundles: str | os.PathLike[str] | BundleOptions | None = None,
         buffer_threshold: int | str | None = "256KiB",
         buffer_stock: int | str = "256MiB",
+        after_fork: Literal["close", "reopen"] = "close",
     ) -> None:
+        given = {n: v for n, v in locals().items() if n not in ("self", "__class__")}
         self._closed = True  # until it is open
+        self._reopens = _options.after_fork(after_fork, given)
+        if self._reopens is not None:  # what could be read once only is kept
+            path, preload, context = (given[name] for name in ("path", "preload", "context"))
         self._carried = carried.find(context)
         self._large, stock = _options.buffers(buffer_threshold, buffer_stock)
         least, most = _options.worker_counts(workers, min_workers, max_workers)
@@ -339,7 +347,8 @@ def _close_all() -> None:
     for pool in list(_open_pools):
         if pool._owner != os.getpid():
             continue  # a forked child's copy: the parent's is open
-        warnings.warn(f"unclosed {pool!r}", ResourceWarning, source=pool, stacklevel=2)
+        if pool._reopens is None or not pool._reopens.is_copy:  # of which nobody else knows
+            warnings.warn(f"unclosed {pool!r}", ResourceWarning, source=pool, stacklevel=2)
         pool.close(0)
 
 
@@ -351,6 +360,8 @@ def _after_fork() -> None:
     for pool in list(_open_pools):
         pool._core.after_fork()
         pool._operations.after_fork()
+        if pool._reopens is not None:
+            _forked.stand_in(pool)
 
 
 atexit.register(_close_all)

@@ -171,7 +171,9 @@ class _Reading:
             inbox.id, self._taken + self._ahead, self._taken_bytes + AHEAD_BYTES, True
         )
         if not goes_on and os.getpid() != self._owner:
-            raise PoolClosed("the pool belongs to the process that forked")
+            raise PoolClosed(
+                "the pool belongs to the process that forked: open one in this process"
+            )
 
     def _end(self) -> BaseException | None:
         """Why the stream has ended, told once."""

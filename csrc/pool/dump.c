@@ -54,7 +54,8 @@ PYPROC_API int pyproc_dump(struct pyproc_pool *pool, uint32_t worker, int64_t ti
     uint32_t number = 0;
 
     if (pp_pool_forked(pool))
-        return pp_fail(-ESRCH, "the pool belongs to the process that forked");
+        return pp_fail(-ESRCH,
+                       "the pool belongs to the process that forked: open one in this process");
     while (!look_once(pool, worker, &number, text, size, np, &why)) {
         if (pp_now() >= until)
             return pp_fail(-ETIMEDOUT, "the worker did not write its stacks in time");

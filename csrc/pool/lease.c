@@ -409,7 +409,8 @@ PYPROC_API int pyproc_call(struct pyproc_pool *pool, const struct pyproc_request
 {
     pp_reply_init(reply);
     if (pp_pool_forked(pool)) {
-        pp_reply_end(reply, PYPROC_END_CLOSED, "the pool belongs to the process that forked");
+        pp_reply_end(reply, PYPROC_END_CLOSED,
+                     "the pool belongs to the process that forked: open one in this process");
         return (int)reply->end;
     }
     if (!pp_call_attaches(request, reply))

@@ -314,7 +314,8 @@ PYPROC_API int pyproc_reload(struct pyproc_pool *pool, int64_t timeout,
 
     pp_reply_init(reply);
     if (pp_pool_forked(pool)) {
-        pp_reply_end(reply, PYPROC_END_CLOSED, "the pool belongs to the process that forked");
+        pp_reply_end(reply, PYPROC_END_CLOSED,
+                     "the pool belongs to the process that forked: open one in this process");
         return (int)reply->end;
     }
     (void)pthread_mutex_lock(&pool->lock);

@@ -107,7 +107,8 @@ static int submit(struct pyproc_pool *pool, const struct pyproc_request *request
 
     pp_reply_init(reply);
     if (pp_pool_forked(pool)) {
-        pp_reply_end(reply, PYPROC_END_CLOSED, "the pool belongs to the process that forked");
+        pp_reply_end(reply, PYPROC_END_CLOSED,
+                     "the pool belongs to the process that forked: open one in this process");
         return (int)reply->end;
     }
     if (request->function.size + request->payload.size > pool->plan.max_frame - FRAME_ROOM) {
