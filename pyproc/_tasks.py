@@ -19,7 +19,6 @@ from concurrent.futures import process
 from typing import TYPE_CHECKING, Any
 
 from pyproc import broken
-from pyproc._hints import result_hint
 from pyproc._unpickle import from_worker
 from pyproc.codec import convert, decode_many, decode_value
 from pyproc.errors import ItemFailure, RemoteError, RemoteTraceback
