@@ -85,6 +85,11 @@ class ServeTable(msgspec.Struct, kw_only=True):
     idle_timeout: float | UnsetType | None = UNSET
     drain_timeout: float | UnsetType | None = UNSET
     audit_allowed: bool | UnsetType = UNSET
+    http: str | UnsetType = UNSET
+    metrics: str | UnsetType = UNSET
+    tls_cert: str | UnsetType = UNSET
+    tls_key: str | UnsetType = UNSET
+    token_file: str | UnsetType = UNSET
 
 
 class ControlTable(msgspec.Struct, kw_only=True):
@@ -217,7 +222,8 @@ def _check(document: Document, place: str | None) -> None:
 _PATHS = {
     ("audit", "path"), ("audit", "key_file"), ("audit", "head"), ("audit", "recipient_file"),
     ("control", "path"), ("control", "policy"), ("serve", "socket"), ("serve", "policy"),
-    ("serve", "keys"), ("pool", "cwd"), ("pool", "bundles"),
+    ("serve", "keys"), ("serve", "tls_cert"), ("serve", "tls_key"), ("serve", "token_file"),
+    ("pool", "cwd"), ("pool", "bundles"),
 }  # fmt: skip
 
 

@@ -161,7 +161,7 @@ class Operations:
         if name is None:
             return
         detail = event.detail
-        if event.kind == "death" and detail.partition(":")[0] in _WANTED:
+        if event.kind == "death" and is_wanted(detail):
             name = "worker.stop"  # one that had just been started when the pool closed
         if event.kind == "start_failed":  # a traceback: its last line says what, the rest quotes
             detail = detail.strip().rpartition("\n")[2]
@@ -188,6 +188,11 @@ class Operations:
             worker=getattr(error, "worker_id", None),
             call=getattr(error, "call_id", None),
         )
+
+
+def is_wanted(detail: str) -> bool:
+    """Whether a death's words say that the pool itself wished for it."""
+    return detail.partition(":")[0] in _WANTED
 
 
 def _number(value: object) -> int | float | None:

@@ -32,9 +32,10 @@ class Daemon:
         pools: Mapping[str, Pool],
         reload: Callable[[], object],
         drain_timeout: float | None,
+        leaves: Callable[[], object] = bool,
     ) -> None:
         self.server, self._pools = server, pools
-        self._reload, self._drain_timeout = reload, drain_timeout
+        self._reload, self._drain_timeout, self._leaves = reload, drain_timeout, leaves
         self._wake = threading.Event()
         self._wants_reload = self._wants_stop = self._wants_haste = False
 
@@ -63,6 +64,7 @@ class Daemon:
                 with contextlib.suppress(Error):
                     self._reload()
                 systemd.notify("READY=1", "STATUS=serving")
+        self._leaves()
         systemd.notify("STOPPING=1", "STATUS=draining")
         self._drain()
 
@@ -110,6 +112,11 @@ def serve(
     pool: Mapping[str, Any] | None = None,
     drain_timeout: float | None = 30.0,
     started: Callable[[Server], object] | None = None,
+    http: str | None = None,
+    metrics: str | None = None,
+    tls_cert: str | os.PathLike[str] | None = None,
+    tls_key: str | os.PathLike[str] | None = None,
+    token_file: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> None:
     """Serves `target` at a socket until SIGTERM or SIGINT; the main thread's business.
@@ -120,10 +127,13 @@ def serve(
     gets a pool of its own. pool: options of `Pool`; a tenant's name is appended to control=, since
     each pool has a control socket of its own. options: those of `Server`. started: called once it
     serves. drain_timeout: seconds that
-    calls under way have after SIGTERM; None: as long as they take.
+    calls under way have after SIGTERM; None: as long as they take. http: where a status page is
+    ("127.0.0.1:9180", "unix:PATH"), metrics: where only /metrics is; another address than the
+    machine's own needs tls_cert, tls_key and token_file, else this raises ConfigError.
     """
     from pyproc import access
     from pyproc.pool import Pool
+    from pyproc.web.site import open_sites
 
     found = systemd.listening()
     if len(found) > 1:
@@ -152,7 +162,16 @@ def serve(
                 raise
             tell("policy.load", policy=None if policy is None else os.fspath(policy))
 
-        daemon = Daemon(server, pools, reload, drain_timeout)
+        def leaves() -> None:
+            site.leaves = True
+
+        site, pages = open_sites(
+            pools, server, http=http, metrics=metrics, tls_cert=tls_cert, tls_key=tls_key,
+            token_file=token_file, on_refused=lambda why: tell("auth.failed", reason=why),
+        )  # fmt: skip
+        for one in pages:
+            stack.callback(one.close)
+        daemon = Daemon(server, pools, reload, drain_timeout, leaves)
         with _signals(daemon):
             tell("serve.start", pid=os.getpid(), uid=os.geteuid())
             if started is not None:

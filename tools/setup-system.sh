@@ -50,6 +50,7 @@ if [ "${1:-build}" = ci ]; then
     need clang-tidy-14 has clang-tidy-14
     need libclang-rt-14-dev sh -c 'ls /usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a'
     need git has git
+    need chromium has chromium
     need systemd has systemd-analyze
     need apparmor test -x /usr/sbin/apparmor_parser
     need python3 test -x /usr/bin/python3

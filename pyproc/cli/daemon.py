@@ -38,18 +38,24 @@ def options_of_serve(found: dict[str, Any]) -> dict[str, Any]:
 @click.argument("target", required=False)
 @click.option("--socket", metavar="PATH", help="Where to listen; not needed under systemd.")
 @click.option("--policy", metavar="FILE", help="Who may call what; read again with SIGHUP.")
+@click.option("--http", metavar="ADDRESS", help="Status page: 127.0.0.1:PORT or unix:PATH.")
+@click.option("--metrics", metavar="ADDRESS", help="Only /metrics, for Prometheus; or a port.")
 @click.option("--config", "file", metavar="FILE", help="A pyproc.toml.")
 @_set
 def serve(
-    target: str | None, socket: str | None, policy: str | None, file: str | None,
-    given: tuple[str, ...],
+    target: str | None, socket: str | None, policy: str | None, http: str | None,
+    metrics: str | None, file: str | None, given: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Serves TARGET ('docs:app' or docs.py; else the configuration's) until SIGTERM or SIGINT."""
     from pyproc.serving import serve as run
 
     found = loaded(file, given)
     options = options_of_serve(found.serve_options())
-    for name, value in (("socket", socket), ("policy", policy)):
+    chosen = (("socket", socket), ("policy", policy), ("http", http), ("metrics", metrics))
+    for name, value in chosen:
         if value is not None:
             options[name] = value
+    for name in ("http", "metrics"):
+        if str(options.get(name, "")).isdecimal():  # a port alone is one of this machine
+            options[name] = f"127.0.0.1:{options[name]}"
     run(target or found.target(), pool=found.pool_options(), **options)
