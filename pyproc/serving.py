@@ -21,6 +21,7 @@ from pyproc.server import Server
 if TYPE_CHECKING:
     from pyproc.access import Policy
     from pyproc.pool import Pool
+    from pyproc.web.site import Site
 
 
 class Daemon:
@@ -28,13 +29,12 @@ class Daemon:
 
     def __init__(
         self,
-        server: Server,
         pools: Mapping[str, Pool],
         reload: Callable[[], object],
         drain_timeout: float | None,
         leaves: Callable[[], object] = bool,
     ) -> None:
-        self.server, self._pools = server, pools
+        self._pools = pools
         self._reload, self._drain_timeout, self._leaves = reload, drain_timeout, leaves
         self._wake = threading.Event()
         self._wants_reload = self._wants_stop = self._wants_haste = False
@@ -49,7 +49,7 @@ class Daemon:
             self._wants_stop = True
         self._wake.set()
 
-    def run(self) -> None:
+    def run(self, server: Server) -> None:
         """Until somebody wants it to stop."""
         pause = systemd.watchdog_seconds()
         systemd.notify("READY=1", "STATUS=serving")
@@ -66,13 +66,13 @@ class Daemon:
                 systemd.notify("READY=1", "STATUS=serving")
         self._leaves()
         systemd.notify("STOPPING=1", "STATUS=draining")
-        self._drain()
+        self._drain(server)
 
-    def _drain(self) -> None:
+    def _drain(self, server: Server) -> None:
         left = self._drain_timeout
         while not self._wants_haste and (left is None or left > 0):
             step = 0.5 if left is None else min(0.5, left)
-            if self.server.drain(step):
+            if server.drain(step):
                 return
             left = None if left is None else left - step
 
@@ -133,7 +133,6 @@ def serve(
     """
     from pyproc import access
     from pyproc.pool import Pool
-    from pyproc.web.site import open_sites
 
     found = systemd.listening()
     if len(found) > 1:
@@ -144,8 +143,6 @@ def serve(
         pools: dict[str, Pool] = {}
         for tenant in _tenants(rules):
             pools[tenant] = stack.enter_context(Pool(target, **_pool_options(pool, tenant)))
-        where: dict[str, Any] = {"listening": found[0]} if found else {"socket": socket}
-        server = stack.enter_context(Server(pools, policy=rules, **where, **options))
         tell = next(iter(pools.values()))._operations.tell
 
         def reload() -> None:
@@ -162,21 +159,29 @@ def serve(
                 raise
             tell("policy.load", policy=None if policy is None else os.fspath(policy))
 
-        def leaves() -> None:
-            site.leaves = True
+        site: Site | None = None
 
-        site, pages = open_sites(
-            pools, server, http=http, metrics=metrics, tls_cert=tls_cert, tls_key=tls_key,
-            token_file=token_file, on_refused=lambda why: tell("auth.failed", reason=why),
-        )  # fmt: skip
-        for one in pages:
-            stack.callback(one.close)
-        daemon = Daemon(server, pools, reload, drain_timeout, leaves)
-        with _signals(daemon):
+        def leaves() -> None:
+            if site is not None:
+                site.leaves = True
+
+        daemon = Daemon(pools, reload, drain_timeout, leaves)
+        with _signals(daemon):  # before the socket is there: who finds it may end us already
+            where: dict[str, Any] = {"listening": found[0]} if found else {"socket": socket}
+            server = stack.enter_context(Server(pools, policy=rules, **where, **options))
+            if http is not None or metrics is not None:
+                from pyproc.web.site import open_sites
+
+                site, pages = open_sites(
+                    pools, server, http=http, metrics=metrics, tls_cert=tls_cert, tls_key=tls_key,
+                    token_file=token_file, on_refused=lambda why: tell("auth.failed", reason=why),
+                )  # fmt: skip
+                for one in pages:
+                    stack.callback(one.close)
             tell("serve.start", pid=os.getpid(), uid=os.geteuid())
             if started is not None:
                 started(server)
-            daemon.run()
+            daemon.run(server)
         tell("serve.stop", pid=os.getpid())
 
 
