@@ -5,13 +5,13 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-MAGIC = 0x70796279
+MAGIC = 0x7079627A
 SAME = 2**32 - 1
 _HEAD = struct.Struct("=14I4Q")
 _ENTRY = struct.Struct("=Q")
 
-NO_CAPS, NO_DUMP, LANDLOCK, FILTER, KEYRING, TRAPS, PROBE, SINGLE, CLOSES = (
-    1 << i for i in range(9)
+NO_CAPS, NO_DUMP, LANDLOCK, FILTER, KEYRING, TRAPS, PROBE, SINGLE, CLOSES, TRIPWIRE = (
+    1 << i for i in range(10)
 )
 PROBE_CANARY, PROBE_SOCKET, PROBE_KILL, PROBE_RLIMIT, PROBE_ROOT = (1 << i for i in range(5))
 EMPTY, TMPFS, READ, WRITE, PROC, SEAL, LOCK = range(1, 8)

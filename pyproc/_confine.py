@@ -6,6 +6,7 @@ becomes. What is required and cannot be had is SandboxUnavailable, before anythi
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -52,12 +53,16 @@ class Confinement:
 
     #: Calls of network servers that work on sockets which a worker was given.
     spared: tuple[str, ...] = ()
+    #: Whether a host is there that can hear of calls that are never allowed.
+    listens = True
 
     def __init__(self, wanted: Sandbox, options: dict[str, Any]) -> None:
         self.wanted = wanted
         self.missing: list[str] = []
         self.scratch: str | None = None
         self._lock = -1
+        #: Why nobody listens to calls that are never allowed, an errno; 0: the host does.
+        self.unheard = 0
         self.first, self.second = Box(), Box()
         if wanted.profile == "none":
             return
@@ -274,14 +279,18 @@ class Confinement:
             extra += ("truncate",)
         if not self.own_user and not self.is_locked:
             extra += _METADATA
-        rules = calls.deny_rules(wanted.families, scoped, extra)
+        self.unheard = -_core.try_tripwire() if self.listens else errno.ENOTSUP
+        never = calls.TRAP if self.unheard else calls.NOTIFY
+        rules = calls.deny_rules(wanted.families, scoped, extra, never)
         rules = [rule for rule in rules if rule[0] not in self.spared]
-        first.flags |= _boxes.FILTER
+        first.flags |= _boxes.FILTER | (0 if self.unheard else _boxes.TRIPWIRE)
         first.filter = _compile(calls.ALLOW, rules)
         second.flags |= _boxes.FILTER
         if isinstance(wanted.syscalls, tuple):
             own = [(name, calls.ALLOW, ()) for name in wanted.syscalls]
-            second.filter = _compile(calls.EPERM, [*own, *calls.essential_rules()])
+            own = [rule for rule in own if rule[0] not in calls.NEVER]
+            essential = [*calls.essential_rules(), *calls.left_to_first()]
+            second.filter = _compile(calls.EPERM, [*own, *essential])
         elif wanted.syscalls is not None and wanted.syscalls.startswith("/"):
             second.filter = _oci.compiled(wanted.syscalls)
         else:

@@ -21,6 +21,7 @@ _ACTIONS = {
     "SCMP_ACT_ALLOW": calls.ALLOW,
     "SCMP_ACT_LOG": calls.LOG,
 }
+_ENDS = (calls.KILL_PROCESS, calls.KILL_THREAD, calls.TRAP)
 _OPERATORS = {
     "SCMP_CMP_EQ": calls.EQ,
     "SCMP_CMP_NE": calls.NE,
@@ -154,7 +155,10 @@ def compiled(path: str) -> bytes:
         raise reader.wrong("syscalls", "a list is needed")
     for i, entry in enumerate(listed):
         rules += reader.rules(f"syscalls[{i}]", entry)
+    # What is never allowed is for stage one, unless this is as strict.
+    rules = [rule for rule in rules if rule[0] not in calls.NEVER or rule[1] in _ENDS]
     named = {rule[0] for rule in rules}
+    rules += [rule for rule in calls.left_to_first() if rule[0] not in named]
     if standard not in (calls.ALLOW, calls.LOG):  # what the worker itself cannot do without
         rules += [rule for rule in calls.essential_rules() if rule[0] not in named]
     architectures = reader.architectures(profile)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,10 +62,18 @@ def _applied(confinement: Confinement) -> list[Line]:
         "landlock": _landlock(confinement),
         "seccomp before the interpreter": f"{len(first.filter) // 8} instructions",
         "seccomp before the first call": f"{len(second.filter) // 8} instructions",
+        "tripwire": _tripwire(confinement),
         "scratch": confinement.scratch or "none",
     }
     found = [Line(layer, state, "keeper") for layer, state in states.items()]
     return found + [Line(effect, "missing", "keeper") for effect in confinement.missing]
+
+
+def _tripwire(confinement: Confinement) -> str:
+    if not confinement.unheard:
+        return "the host hears of calls that are never allowed, and ends the worker"
+    why = os.strerror(confinement.unheard)
+    return f"none ({why}): such a call is ended by the kernel (SIGSYS)"
 
 
 def _landlock(confinement: Confinement) -> str:

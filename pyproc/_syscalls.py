@@ -24,6 +24,8 @@ ALLOW = 0x7FFF0000
 KILL_PROCESS = 0x80000000
 KILL_THREAD = 0x00000000
 TRAP = 0x00030000
+#: The host hears of it and ends the worker. Weaker than an errno of another filter.
+NOTIFY = 0x7FC00000
 LOG = 0x7FFC0000
 EQ, NE, GT, GE, LT, LE, MASKED = range(1, 8)
 WORD = 0xFFFFFFFF
@@ -148,10 +150,13 @@ _FAMILIES = 46
 FAMILY = {"unix": 1, "inet": 2, "inet6": 10, "netlink": 16}
 
 
-def deny_rules(families: frozenset[str], scoped: bool, extra: tuple[str, ...] = ()) -> list[Rule]:
+def deny_rules(
+    families: frozenset[str], scoped: bool, extra: tuple[str, ...] = (), never: int = TRAP
+) -> list[Rule]:
     """Stage one. families: kinds of sockets that may be made. scoped: signals are kept in by
-    something else. extra: more calls to refuse."""
-    rules: list[Rule] = [(name, TRAP, ()) for name in NEVER]
+    something else. extra: more calls to refuse. never: what happens to those that are never
+    allowed."""
+    rules: list[Rule] = [(name, never, ()) for name in NEVER]
     rules += [(name, ENOSYS, ()) for name in ABSENT]
     rules += [(name, EPERM, ()) for name in (*DENIED, *extra)]
     rules += _arguments()
@@ -247,11 +252,17 @@ def allow_rules(profile: str, late_native_imports: bool, chmods: bool = True) ->
     rules: list[Rule] = [(name, ALLOW, ()) for name in names]
     rules += _shared_rules(late_native_imports)
     rules += missing
-    rules += [(name, TRAP, ()) for name in NEVER]
+    rules += left_to_first()
     rules += [(name, ENOSYS, ()) for name in (*ABSENT, "mbind", "get_mempolicy", "set_mempolicy")]
     rules += [(name, EACCES, ()) for name in ("socket", *NETWORK)]
     # The handler of SIGSYS is ours: what a never-call means is not for the caller to say.
     return [rule for rule in rules if rule[0] != "rt_sigaction"] + _sigaction_rules()
+
+
+def left_to_first() -> list[Rule]:
+    """In stage two: stage one says what happens to calls that are never allowed, and the strictest
+    of both counts."""
+    return [(name, ALLOW, ()) for name in NEVER]
 
 
 def _sigaction_rules() -> list[Rule]:

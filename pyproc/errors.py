@@ -134,7 +134,8 @@ class WorkerCrashed(WorkerDied):
 class SandboxViolation(WorkerDied):
     """The worker made a system call that its sandbox never allows, and was ended for it.
 
-    The signal is the kernel's word; which call it was is the worker's own.
+    Which call it was is the kernel's word where the host listens (`pool.isolation_report()`, line
+    "tripwire"; `signal` is then SIGKILL, the host's own), else (SIGSYS) the worker's.
     """
 
     #: Name and number of the system call; None: not known.

@@ -24,6 +24,12 @@ class Event:
     "breaker", "quarantine", "retry", "violation", "isolate", "dump" or "bundle". time: seconds
     since the epoch. worker_id, pid: whose, 0 for
     none. detail: one line; it may quote a worker.
+
+    Of a "violation" (docs/sandbox.md) there is more. grade: "refused", a call ended with what the
+    kernel refused it, by the worker's own word; "tripwire", the host heard of a system call that is
+    never allowed and ended the worker; "signal", the kernel ended it. call_id, function: whose it
+    was, 0 and "" when that is not known. syscall, number, args: which one; numbers that may be
+    addresses are only called "address". before: so many more came too fast to be told.
     """
 
     kind: str
@@ -31,6 +37,13 @@ class Event:
     worker_id: int
     pid: int
     detail: str
+    grade: str = ""
+    call_id: int = 0
+    function: str = ""
+    syscall: str | None = None
+    number: int | None = None
+    args: tuple[int | str, ...] = ()
+    before: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For a structured log."""
@@ -52,12 +65,13 @@ class Events:
 
     def take(self, item: tuple[Any, ...]) -> None:
         """The delivery thread's: one event of the core."""
-        _, kind, worker_id, pid, created, detail = item
+        _, kind, worker_id, pid, created, detail, violation = item
         if kind == "ready":
             self.last_start_error = None
         elif kind == "start_failed":
             self.last_start_error = detail
-        self._keep(Event(kind, created, worker_id, pid, detail))
+        facts = {} if violation is None else _violation(*violation)
+        self._keep(Event(kind, created, worker_id, pid, detail, **facts))
 
     def add(self, kind: str, detail: str, worker_id: int = 0, pid: int = 0) -> None:
         """One of the host's own."""
@@ -79,6 +93,31 @@ class Events:
         """Oldest first."""
         with self._lock:
             return list(self._kept)
+
+
+_GRADES = ("", "refused", "tripwire", "signal")
+
+
+def _violation(
+    grade: int, call: int, function: str, number: int, args: tuple[int, ...], before: int
+) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "grade": _GRADES[grade], "call_id": call, "function": function, "before": before,
+    }  # fmt: skip
+    if number >= 0:
+        from pyproc import _core
+
+        found["number"] = number
+        found["syscall"] = _core.call_name(number)
+        found["args"] = tuple(_shown(value) for value in args)
+    return found
+
+
+def _shown(value: int) -> int | str:
+    """An argument that tells nothing of where a worker's memory lies."""
+    if value < 2**32:
+        return value
+    return value - 2**64 if value >= 2**64 - 2**31 else "address"
 
 
 @dataclass(frozen=True)

@@ -165,8 +165,16 @@ class Operations:
             name = "worker.stop"  # one that had just been started when the pool closed
         if event.kind == "start_failed":  # a traceback: its last line says what, the rest quotes
             detail = detail.strip().rpartition("\n")[2]
+        said: dict[str, Any] = {}
+        if event.grade:
+            shown = ", ".join(str(value) for value in event.args)
+            said = {
+                "grade": event.grade, "call": event.call_id or None,
+                "function": event.function[:255] or None, "syscall": event.syscall,
+                "arguments": shown or None, "count": event.before or None,
+            }  # fmt: skip
         self.tell(name, worker=event.worker_id or None, pid=event.pid or None,
-                  detail=detail or None)  # fmt: skip
+                  detail=detail or None, **said)  # fmt: skip
 
     def _on_error(self, function: str, error: BaseException, _payload: bytes | None) -> None:
         """Of a call: which kind of end it was, never a value or the error's own text."""

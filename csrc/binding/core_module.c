@@ -82,6 +82,8 @@ static PyMethodDef core_methods[] = {
      PyDoc_STR("knows_call(name, /) -> whether libseccomp knows the system call")},
     {"call_name", pp_filter_py_name, METH_O,
      PyDoc_STR("call_name(number, /) -> the name of a system call")},
+    {"try_tripwire", pp_filter_py_tripwire, METH_NOARGS,
+     PyDoc_STR("try_tripwire() -> 0, or a negative errno")},
     {"try_namespaces", pp_filter_py_namespaces, METH_O,
      PyDoc_STR("try_namespaces(flags, /) -> 0, or a negative errno")},
     {"enter_sandbox", pp_filter_py_enter, METH_VARARGS,

@@ -166,6 +166,13 @@ PyObject *pp_filter_py_namespaces(PyObject *module, PyObject *flags)
     return PyLong_FromLong(pp_sandbox_try_namespaces((int)wanted));
 }
 
+PyObject *pp_filter_py_tripwire(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromLong(pp_sandbox_try_tripwire());
+}
+
 PyObject *pp_filter_py_landlock(PyObject *module, PyObject *unused)
 {
     (void)module;

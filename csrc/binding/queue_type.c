@@ -117,12 +117,27 @@ static PyObject *log_tuple(const struct pyproc_item *item)
                          pp_bytes_object(item->extra), (unsigned long long)item->dropped);
 }
 
-/* (3, kind, worker id, pid, created, detail) */
+/* (grade, call id, function, number, arguments, how many before), or None */
+static PyObject *violation_tuple(const struct pyproc_violation *violation)
+{
+    const uint64_t *args = violation->arguments;
+
+    if (violation->grade == PYPROC_GRADE_NONE)
+        Py_RETURN_NONE;
+    return Py_BuildValue("(iKNL(KKKKKK)K)", (int)violation->grade,
+                         (unsigned long long)violation->call_id, pp_text(violation->function),
+                         (long long)violation->number, (unsigned long long)args[0],
+                         (unsigned long long)args[1], (unsigned long long)args[2],
+                         (unsigned long long)args[3], (unsigned long long)args[4],
+                         (unsigned long long)args[5], (unsigned long long)violation->before);
+}
+
+/* (3, kind, worker id, pid, created, detail, violation) */
 static PyObject *event_tuple(const struct pyproc_item *item)
 {
-    return Py_BuildValue("(iNIidN)", (int)item->kind, pp_text(item->text),
+    return Py_BuildValue("(iNIidNN)", (int)item->kind, pp_text(item->text),
                          (unsigned)item->worker_id, (int)item->pid, item->created,
-                         pp_text(item->extra));
+                         pp_text(item->extra), violation_tuple(&item->violation));
 }
 
 /* (4, token, codec, payload, count) */

@@ -418,6 +418,7 @@ static PyMethodDef worker_methods[] = {
      "Fork workers for the host: True in each of them, False when the host wants no more."},
     {"log", worker_log, METH_VARARGS, "Send a log record, or drop it; never waits."},
     {"progress", worker_progress, METH_VARARGS, "Tell the host how far a call is; never waits."},
+    {"refused", pp_worker_py_refused, METH_VARARGS, "Tell the host what the sandbox refused."},
     {"memory", pp_worker_py_memory, METH_O, "A descriptor of the host's for bytes of a result."},
     {"memory_limits", pp_worker_py_memory_limits, METH_NOARGS, "From which size on, and how much."},
     {"crash_fd", worker_crash_fd, METH_NOARGS, "Where a fault handler may write."},

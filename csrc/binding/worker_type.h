@@ -53,6 +53,9 @@ extern PyType_Spec pp_map_spec;
 PyObject *pp_worker_py_memory(PyObject *object, PyObject *number);
 PyObject *pp_worker_py_memory_limits(PyObject *object, PyObject *unused);
 
+/* worker_failure.c: a method of Worker, refused(text). */
+PyObject *pp_worker_py_refused(PyObject *object, PyObject *args);
+
 /* Fills a failure from what Python's `describe` made: (kind, path, nodes), all text as
  * bytes. Keeps `described` in `held`. 0, or -1 with an exception. */
 int pp_worker_fill_failure(struct pp_worker_object *self, PyObject *described,

@@ -108,9 +108,10 @@ struct pyproc_death {
     const char *python_stack_missing; /* why there is none; NULL when there is one */
     struct pyproc_bytes stderr_tail;
     int64_t user_us, system_us, max_rss_kib;
-    /* cause "sandbox": the number and arguments of the system call that ended it, by the worker's
-     * own word; -1: not known. */
+    /* cause "sandbox": the number and arguments of the system call that ended it; -1: not known. By
+     * the kernel's word, with the thread that made it, or (0) by the worker's own. */
     int64_t refused;
+    int32_t refused_by;
     uint64_t refused_arguments[6];
     uint32_t in_flight; /* calls that ended with it; more than 1: nobody knows whose doing it was */
 };
@@ -384,6 +385,24 @@ enum pyproc_item_kind {
     PYPROC_ITEM_PROGRESS,
 };
 
+/* How a sandbox met what it does not allow. */
+enum pyproc_grade {
+    PYPROC_GRADE_NONE,     /* the event is no violation */
+    PYPROC_GRADE_REFUSED,  /* the call failed, by the worker's own word; it goes on */
+    PYPROC_GRADE_TRIPWIRE, /* the host heard of the system call before it happened, and killed */
+    PYPROC_GRADE_SIGNAL,   /* the kernel ended the process */
+};
+
+/* Of an event: whose doing it was. Lent as long as its item. */
+struct pyproc_violation {
+    enum pyproc_grade grade;
+    uint64_t call_id;             /* 0: outside a call, or not known */
+    struct pyproc_bytes function; /* cut at 64 bytes; empty: not known */
+    int64_t number;               /* of the system call; -1: not known */
+    uint64_t arguments[6];
+    uint64_t before; /* so many more since the last one that was told: they came too fast */
+};
+
 struct pyproc_item {
     struct pyproc_item *next;
     enum pyproc_item_kind kind;
@@ -402,6 +421,7 @@ struct pyproc_item {
      * the worker's words */
     struct pyproc_bytes text;
     struct pyproc_bytes logger, exception, extra; /* LOG; EVENT: extra has the details */
+    struct pyproc_violation violation;            /* EVENT */
 };
 
 PYPROC_API int pyproc_queue_new(struct pyproc_queue **queuep);

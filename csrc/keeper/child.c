@@ -1,12 +1,13 @@
 /* child.c - from a launch request to an exec'd process.
  *
  * The keeper is small and has one thread, so a plain fork is cheap and its child may do
- * anything. A pipe that closes itself on exec tells the two ends of a launch apart: a
- * record of the step that failed, or nothing at all.
+ * anything. A socket that closes itself on exec tells the two ends of a launch apart: a
+ * record of the step that failed, or none. By it also comes what the host listens with.
  */
 #include "keeper/child.h"
 
 #include "base/fd.h"
+#include "base/handoff.h"
 #include "security/sandbox.h"
 
 #include <assert.h>
@@ -16,17 +17,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 static_assert((int)PP_BIRTH_FDS == (int)PP_SPEC_FDS, "host, keeper and sandbox count alike");
-
-/* What a failed child writes, in one write below PIPE_BUF. */
-struct failure {
-    int32_t error;
-    char step[PP_SPEC_STEP];
-};
+static_assert(sizeof(((struct pp_birth_word *)0)->step) == PP_SPEC_STEP, "a step fits");
 
 /* A spec while it is mapped. */
 struct plan {
@@ -86,7 +83,7 @@ static int open_plan(int fd, struct plan *plan)
 static _Noreturn void become(struct pp_birth *birth, const struct pp_spec *spec)
 {
     const char *step = "exec";
-    struct failure failure = {.error = 0};
+    struct pp_birth_word failure = {.error = 0};
     int r;
 
     assert(spec->argv != NULL); /* as pp_spec_read leaves it */
@@ -99,7 +96,7 @@ static _Noreturn void become(struct pp_birth *birth, const struct pp_spec *spec)
     }
     failure.error = -r;
     (void)snprintf(failure.step, sizeof(failure.step), "%s", step);
-    (void)!write(birth->report, &failure, sizeof(failure));
+    (void)pp_handoff_send(birth->report, &failure, sizeof(failure), NULL, 0, 0);
     _exit(127);
 }
 
@@ -140,8 +137,8 @@ static int launch(const struct pp_nursery *nursery, struct pp_wards *wards, stru
     pid_t pid = 0;
     int pidfd;
 
-    *stepp = "pipe";
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+    *stepp = "socketpair";
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return -errno;
     ours = ends[0];
     theirs = ends[1];
@@ -192,14 +189,27 @@ int pp_child_adopt(struct pp_wards *wards, struct pp_ward *ward, pid_t pid)
 
 void pp_child_finish(struct pp_wards *wards, struct pp_ward *ward)
 {
-    struct failure failure;
-    ssize_t n = read(ward->pipe, &failure, sizeof(failure));
+    struct pp_birth_word word;
+    ssize_t n;
 
-    if (n < 0 && errno == EAGAIN)
-        return; /* not yet */
-    if (n == (ssize_t)sizeof(failure)) {
-        failure.step[sizeof(failure.step) - 1] = '\0';
-        pp_ward_fail(ward, failure.step, failure.error);
-    }
+    do {
+        int fd = -1;
+        size_t n_fds = 0;
+
+        n = pp_handoff_receive(ward->pipe, &word, sizeof(word), &fd, 1, &n_fds, MSG_DONTWAIT);
+        if (n == -EAGAIN || n == -EINTR)
+            return; /* not yet */
+        if (n == (ssize_t)sizeof(word) && word.error != 0) {
+            word.step[sizeof(word.step) - 1] = '\0';
+            pp_ward_fail(ward, word.step, word.error);
+        } else if (n == (ssize_t)sizeof(word) && n_fds == 1 && ward->listener < 0) {
+            ward->listener = fd;
+            continue;
+        } else if (n != 0) { /* its listener was lost: nobody would hear it */
+            (void)kill(ward->pid, SIGKILL);
+            pp_ward_fail(ward, "listener", n < 0 ? (int)-n : EPROTO);
+        }
+        (void)pp_close(fd);
+    } while (n > 0);
     pp_ward_launched(wards, ward);
 }

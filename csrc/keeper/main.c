@@ -229,7 +229,7 @@ static void raise_open_files(struct keeper *k)
     k->nursery.open_files = limit.rlim_cur;
     limit.rlim_cur = limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
-    room = limit.rlim_cur > FDS_OF_OUR_OWN ? (limit.rlim_cur - FDS_OF_OUR_OWN) / 2 : 0;
+    room = limit.rlim_cur > FDS_OF_OUR_OWN ? (limit.rlim_cur - FDS_OF_OUR_OWN) / 3 : 0;
     k->held = room < 1 ? 1 : room < HELD ? (size_t)room : HELD;
 }
 

@@ -27,7 +27,8 @@ struct pp_ward *pp_ward_new(struct pp_wards *wards, uint32_t id)
         ward = &wards->all[wards->n_touched++];
     else
         return NULL;
-    *ward = (struct pp_ward){.state = PP_WARD_OVER, .id = id, .pipe = -1, .pidfd = -1};
+    *ward =
+        (struct pp_ward){.state = PP_WARD_OVER, .id = id, .pipe = -1, .listener = -1, .pidfd = -1};
     pp_list_init(&ward->link);
     pp_list_init(&ward->owed);
     ward->last.magic = PP_SPEC_MAGIC;
@@ -67,6 +68,7 @@ static void announced(struct pp_wards *wards, struct pp_ward *ward)
 {
     ward->announce = false;
     ward->pidfd = pp_close(ward->pidfd);
+    ward->listener = pp_close(ward->listener);
     wards->n_held--;
 }
 
@@ -131,8 +133,10 @@ static int send_ward(struct pp_wards *wards, struct pp_ward *ward, int control)
             .worker = ward->id,
             .pid = ward->pid,
         };
+        const int fds[] = {ward->pidfd, ward->listener};
 
-        r = pp_handoff_send(control, &report, sizeof(report), &ward->pidfd, 1, MSG_DONTWAIT);
+        r = pp_handoff_send(control, &report, sizeof(report), fds, ward->listener < 0 ? 1 : 2,
+                            MSG_DONTWAIT);
         if (r < 0)
             return r;
         announced(wards, ward);

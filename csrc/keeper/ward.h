@@ -34,6 +34,7 @@ struct pp_ward {
     uint32_t id;           /* the host's name */
     pid_t pid;             /* valid while not reaped; then only a session's name */
     int pipe;              /* LAUNCHING: the child's report; owned */
+    int listener;          /* to its filter of calls, -1: none; owned until LAUNCHED is sent */
     int pidfd;             /* owned until LAUNCHED is sent */
     bool announce;         /* LAUNCHED is owed */
     bool killed;           /* the host asked for its end */

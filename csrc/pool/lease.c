@@ -303,6 +303,7 @@ static int put_call(struct pp_slot *slot, const struct pyproc_request *request, 
     }
     atomic_store_explicit(&worker->control->deadline, deadline, memory_order_relaxed);
     atomic_store_explicit(&worker->control->call_id, id, memory_order_release);
+    pp_violation_leased(slot, id, request->function);
     pp_channel_attach(&worker->channel, request->attachments, request->n_attachments);
     return pp_channel_put(&worker->channel, &message);
 }

@@ -7,17 +7,17 @@
 #include <string.h>
 #include <time.h>
 
-void pp_notice(struct pyproc_pool *pool, const char *kind, const struct pp_worker *worker,
-               const char *detail)
+void pp_notice_violation(struct pyproc_pool *pool, const char *kind, const struct pp_worker *worker,
+                         const char *detail, const struct pyproc_violation *violation)
 {
     struct pyproc_item *item = pool->plan.events ? pp_item_new(PYPROC_ITEM_EVENT) : NULL;
-    size_t n = strlen(detail);
+    size_t n = strlen(detail), more = violation ? violation->function.size : 0;
     struct timespec now;
     char *text;
 
     if (!item)
         return;
-    text = pp_reply_alloc(&item->reply, n + 1);
+    text = pp_reply_alloc(&item->reply, n + 1 + more);
     if (!text) {
         pyproc_item_free(item);
         return;
@@ -26,11 +26,22 @@ void pp_notice(struct pyproc_pool *pool, const char *kind, const struct pp_worke
     (void)clock_gettime(CLOCK_REALTIME, &now);
     item->text = (struct pyproc_bytes){kind, strlen(kind)};
     item->extra = (struct pyproc_bytes){text, n};
+    if (violation)
+        item->violation = *violation;
+    if (more)
+        memcpy(text + n + 1, violation->function.data, more);
+    item->violation.function = (struct pyproc_bytes){text + n + 1, more};
     item->worker_id = worker ? worker->id : 0;
     item->pid = worker ? atomic_load(&worker->pid) : 0;
     item->created = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
     if (pp_queue_put_record(pool->plan.events, item) != 0)
         pp_count(&pool->metrics.events_dropped);
+}
+
+void pp_notice(struct pyproc_pool *pool, const char *kind, const struct pp_worker *worker,
+               const char *detail)
+{
+    pp_notice_violation(pool, kind, worker, detail, NULL);
 }
 
 void pp_notice_death(struct pyproc_pool *pool, const struct pp_slot *slot)
@@ -42,10 +53,7 @@ void pp_notice_death(struct pyproc_pool *pool, const struct pp_slot *slot)
         pp_notice(pool, "recycle", &slot->worker, slot->due ? slot->due : "surplus");
         return;
     }
-    if (strcmp(death->cause, "sandbox") == 0) {
-        (void)snprintf(detail, sizeof detail, "system call %lld", (long long)death->refused);
-        pp_notice(pool, "violation", &slot->worker, detail);
-    }
+    pp_violation_death(pool, slot, &slot->worker);
     if (death->signal)
         (void)snprintf(detail, sizeof detail, "%s: signal %d", death->cause, death->signal);
     else

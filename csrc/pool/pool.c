@@ -252,7 +252,8 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
     pool->supervisor = (struct pp_supervisor){.calls = &pp_pool_supervisor_calls,
                                               .token = pool,
                                               .plan = &pool->plan,
-                                              .find = pp_pool_find_worker};
+                                              .find = pp_pool_find_worker,
+                                              .find_pid = pp_violation_find};
     return pool;
 }
 

@@ -55,6 +55,20 @@ struct pp_grants {
     unsigned asked; /* since no call ran, refused ones included */
 };
 
+/* The leased call of a slot, for the loop to read at any time: its words belong to `id`, which is 0
+ * while they change. */
+enum { PP_RUNNING_WORDS = 8 };
+struct pp_running {
+    _Atomic uint64_t id;
+    _Atomic uint64_t name[PP_RUNNING_WORDS]; /* of the function, NULs behind it, cut */
+};
+
+/* Events that come too fast are counted, not told. */
+struct pp_bucket {
+    double left; /* that may come now */
+    int64_t at;  /* when that was so; 0: never used */
+};
+
 /* A place in the pool, and the worker in it. */
 struct pp_slot {
     struct pp_worker worker;
@@ -78,7 +92,9 @@ struct pp_slot {
     bool buried;           /* loop: the dead callback has run */
     bool ending;           /* loop: its channel is at the end; the report is awaited */
 
-    struct pp_grants grants; /* of the calls that it runs; owner */
+    struct pp_grants grants;   /* of the calls that it runs; owner */
+    struct pp_running running; /* see there */
+    struct pp_bucket events;   /* that its worker may send; loop */
 
     /* How long it lives, see life.c. */
     /* Calls with keys, see sticky.c. Lock. */
@@ -281,9 +297,12 @@ struct pyproc_pool {
     int64_t dumps_at;    /* when to look for stacks that were asked for */
     int64_t close_at;    /* when those that were told to leave are killed */
     uint32_t looks;      /* lock: number of the newest wish for a living worker's stacks */
-    bool orphan;         /* lock: nobody will close or join: the loop frees it all */
-    bool hurry;          /* lock: close without letting idle workers leave by themselves */
-    bool joined;         /* lock: somebody joins the loop thread */
+
+    struct pp_bucket violations; /* that are told */
+    uint64_t untold;             /* since the last one */
+    bool orphan;                 /* lock: nobody will close or join: the loop frees it all */
+    bool hurry;                  /* lock: close without letting idle workers leave by themselves */
+    bool joined;                 /* lock: somebody joins the loop thread */
 };
 
 /* Ends of a batch, put on their queue in one go. Loop, or any thread on its stack. */
@@ -545,7 +564,21 @@ struct pp_census pp_pool_census(const struct pyproc_pool *pool);
 /* notice.c; loop: tells what happens to workers; `kind` is a fixed word. */
 void pp_notice(struct pyproc_pool *pool, const char *kind, const struct pp_worker *worker,
                const char *detail);
+/* The same, of a violation (which may be NULL), whose bytes are copied. */
+void pp_notice_violation(struct pyproc_pool *pool, const char *kind, const struct pp_worker *worker,
+                         const char *detail, const struct pyproc_violation *violation);
 void pp_notice_death(struct pyproc_pool *pool, const struct pp_slot *slot);
+
+/* violation.c; loop. What a sandbox met, told at a bounded rate. */
+bool pp_violation_event(void *token, struct pp_worker *worker,
+                        const struct pp_message_event *event);
+void pp_violation_strayed(void *token, const struct pp_violation *violation);
+/* A dead worker's, or template's, if it died of one; slot: NULL for a template. Lock held. */
+void pp_violation_death(struct pyproc_pool *pool, const struct pp_slot *slot,
+                        const struct pp_worker *worker);
+/* The slot's leased call; the owner's thread. */
+void pp_violation_leased(struct pp_slot *slot, uint64_t id, struct pyproc_bytes function);
+struct pp_worker *pp_violation_find(void *token, int32_t pid);
 
 /* limits.c: limits of memory, processor time, processes, threads. Lock held unless said. */
 /* Whether processes or threads are counted. */

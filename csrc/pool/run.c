@@ -364,6 +364,8 @@ static bool on_progress(void *token, struct pp_worker *worker,
 
 const struct pp_supervisor_calls pp_pool_supervisor_calls = {
     .progress = on_progress,
+    .event = pp_violation_event,
+    .strayed = pp_violation_strayed,
     .ready = on_ready,
     .readable = on_call_readable,
     .written = pp_share_written,

@@ -162,6 +162,9 @@ bool pp_pool_template_dead(struct pyproc_pool *pool, struct pp_worker *worker)
                   strcmp(worker->death.cause, "renewed") != 0;
 
     template->buried = true;
+    (void)pthread_mutex_lock(&pool->lock);
+    pp_violation_death(pool, NULL, worker);
+    (void)pthread_mutex_unlock(&pool->lock);
     pp_notice(pool, "template_end", worker, worker->death.cause);
     if (was_coming)
         pool->coming = NULL;

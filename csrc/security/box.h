@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PP_BOX_MAGIC UINT32_C(0x70796279) /* changes with every change of this file */
+#define PP_BOX_MAGIC UINT32_C(0x7079627a) /* changes with every change of this file */
 #define PP_BOX_SAME UINT32_MAX            /* of uid and gid: stay as they are */
 /* Where a filter compares with this number, it is to compare with the process's own. */
 #define PP_BOX_PID_MARK UINT32_C(0x50595043)
@@ -33,7 +33,8 @@ enum pp_box_flag {
     PP_BOX_PROBE = 1 << 6,    /* stage two: prove what the fields `probe` say */
     PP_BOX_SINGLE = 1 << 7,   /* Landlock only when there is one thread; else go on without */
     PP_BOX_CLOSES = 1 << 8,   /* stage two: nothing more can be imported, or no compiled code */
-    PP_BOX_ALL_FLAGS = (1 << 9) - 1,
+    PP_BOX_TRIPWIRE = 1 << 9, /* stage one: the host listens to the filter's notifications */
+    PP_BOX_ALL_FLAGS = (1 << 10) - 1,
 };
 
 /* What the self-test must find refused. */

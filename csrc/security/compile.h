@@ -26,6 +26,8 @@ struct pp_filter_arg {
 };
 
 enum { PP_FILTER_ARGS = 6 };
+/* Bytes of a notification of the kernel's, which may be more than this build knows. */
+enum { PP_NOTICE_MAX = 512 };
 
 struct pp_filter_rule {
     const char *name;
@@ -55,6 +57,10 @@ char *pp_filter_name(int number);
 
 /* What the kernel's Landlock can do, 1 and up; -ENOSYS or -EOPNOTSUPP without one. */
 int pp_sandbox_landlock_abi(void);
+
+/* Whether a child may be listened to (SECCOMP_FILTER_FLAG_NEW_LISTENER, Linux 5.0): really tried.
+ * 0, or a negative errno; -EBUSY: somebody listens to us already, and there can be one only. */
+int pp_sandbox_try_tripwire(void);
 
 /* Whether a child may have namespaces of its own (CLONE_NEW*) and, with CLONE_NEWNS, mount in
  * them, with CLONE_NEWUSER as well make all of it read-only: really tried, since settings lie. 0

@@ -7,10 +7,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,7 +34,7 @@ struct trial {
     int error;
 };
 
-static int try_it(void *argument)
+static int try_namespaces(void *argument)
 {
     struct trial *trial = argument;
 
@@ -49,11 +52,27 @@ static int try_it(void *argument)
     return 0;
 }
 
-int pp_sandbox_try_namespaces(int flags)
+/* In a filter of its own that refuses nothing. */
+static int try_tripwire(void *argument)
 {
-    struct trial trial = {
-        .flags = flags | ((flags & CLONE_NEWPID) != 0 ? CLONE_NEWNS : 0),
-    };
+    static struct sock_filter all[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    const struct sock_fprog program = {.len = 1, .filter = all};
+    struct seccomp_notif_sizes sizes = {.seccomp_notif = 0};
+    struct trial *trial = argument;
+
+    if (syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL) < 0 ||
+        syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0U, &sizes) < 0 ||
+        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program) <
+            0)
+        trial->error = errno;
+    else if (sizes.seccomp_notif > PP_NOTICE_MAX)
+        trial->error = E2BIG;
+    return 0;
+}
+
+/* 0 or a negative errno. */
+static int in_child(int (*run)(void *), struct trial *trial)
+{
     void *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     int r = 0;
@@ -62,11 +81,27 @@ int pp_sandbox_try_namespaces(int flags)
     if (stack == MAP_FAILED)
         return -errno;
     /* No signal at its end: the host's own children are the host's. */
-    pid = clone(try_it, (char *)stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | trial.flags, &trial);
+    pid = clone(run, (char *)stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | trial->flags, trial);
     if (pid < 0)
         r = -errno;
     while (pid > 0 && waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
         continue;
     (void)munmap(stack, STACK_SIZE);
-    return r < 0 ? r : -trial.error;
+    return r < 0 ? r : -trial->error;
+}
+
+int pp_sandbox_try_namespaces(int flags)
+{
+    struct trial trial = {
+        .flags = flags | ((flags & CLONE_NEWPID) != 0 ? CLONE_NEWNS : 0),
+    };
+
+    return in_child(try_namespaces, &trial);
+}
+
+int pp_sandbox_try_tripwire(void)
+{
+    struct trial trial = {.flags = 0};
+
+    return in_child(try_tripwire, &trial);
 }

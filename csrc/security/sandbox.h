@@ -13,9 +13,16 @@
 #include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 enum { PP_BIRTH_FDS = 7 };
+
+/* What a process on its way to exec says by `report`. In one datagram. */
+struct pp_birth_word {
+    int32_t error; /* an errno, and it ends; 0: a listener comes with it */
+    char step[32]; /* that failed */
+};
 
 /* What a process about to exec knows; it owns the descriptors. */
 struct pp_birth {
@@ -25,7 +32,7 @@ struct pp_birth {
     uint64_t open_files;   /* the host's soft RLIMIT_NOFILE, when the policy names none */
     const char *cwd;       /* "" stays */
     int fds[PP_BIRTH_FDS]; /* go to the numbers 1, 2, ... */
-    int report;            /* stays open until the exec; its number changes */
+    int report;            /* a socket; stays open until the exec; its number changes */
 };
 
 /* Applies everything that belongs before exec. 0, or a negative errno and the name of
@@ -53,5 +60,8 @@ int pp_sandbox_label(struct pp_birth *birth);
  * that cannot follow is -ESRCH. */
 int pp_sandbox_landlock(const struct pp_box *box);
 int pp_sandbox_filter(const struct pp_box *box, bool all_threads);
+/* The same for this thread alone, with a descriptor that the filter's notifications come by, which
+ * the caller owns; -1 without PP_BOX_TRIPWIRE. */
+int pp_sandbox_filter_listened(const struct pp_box *box, int *listenerp);
 
 #endif

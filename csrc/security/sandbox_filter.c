@@ -22,16 +22,14 @@ static void name_self(struct sock_filter *filter, size_t n)
             filter[i].k = self;
 }
 
-int pp_sandbox_filter(const struct pp_box *box, bool all_threads)
+/* What seccomp(2) answers, which depends on the flags; or a negative errno. */
+static long install(const struct pp_box *box, unsigned flags)
 {
     size_t n = box->head.n_filter;
     struct sock_fprog program = {.len = (unsigned short)n};
-    unsigned flags = all_threads ? SECCOMP_FILTER_FLAG_TSYNC : 0;
     struct sock_filter *filter;
     long r;
 
-    if (!pp_box_has(box, PP_BOX_FILTER))
-        return 0;
     if (n == 0)
         return -EPROTO;
     filter = malloc(n * sizeof(*filter));
@@ -44,6 +42,30 @@ int pp_sandbox_filter(const struct pp_box *box, bool all_threads)
     if (r < 0)
         r = -errno;
     free(filter);
+    return r;
+}
+
+int pp_sandbox_filter(const struct pp_box *box, bool all_threads)
+{
+    long r;
+
+    if (!pp_box_has(box, PP_BOX_FILTER))
+        return 0;
+    r = install(box, all_threads ? SECCOMP_FILTER_FLAG_TSYNC : 0);
     /* Above 0: a thread that could not follow, and stays free. */
     return r > 0 ? -ESRCH : (int)r;
+}
+
+int pp_sandbox_filter_listened(const struct pp_box *box, int *listenerp)
+{
+    long r;
+
+    *listenerp = -1;
+    if (!pp_box_has(box, PP_BOX_FILTER) || !pp_box_has(box, PP_BOX_TRIPWIRE))
+        return pp_sandbox_filter(box, false);
+    r = install(box, SECCOMP_FILTER_FLAG_NEW_LISTENER);
+    if (r < 0)
+        return (int)r;
+    *listenerp = (int)r; /* close-on-exec */
+    return 0;
 }

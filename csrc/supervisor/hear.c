@@ -28,6 +28,13 @@ static int read_events(struct pp_worker *worker)
                 return PP_CHANNEL_BROKEN;
             continue;
         }
+        if (message.kind == PP_MESSAGE_EVENT) {
+            const struct pp_supervisor *supervisor = worker->supervisor;
+
+            if (!supervisor->calls->event(supervisor->token, worker, &message.event))
+                return PP_CHANNEL_BROKEN;
+            continue;
+        }
         if (message.kind != PP_MESSAGE_LOG)
             return PP_CHANNEL_BROKEN;
         if (worker->supervisor->plan->events)

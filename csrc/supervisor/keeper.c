@@ -74,6 +74,7 @@ enum {
     KEEPER_HOST = 4,     /* the host's pidfd */
     OUT_OF_THE_WAY = 16, /* above these */
     STACK_SIZE = 64 * 1024,
+    REPORT_FDS = 2, /* a worker's pidfd, and perhaps what its sandbox's calls are heard by */
 };
 
 /* More than any process's number, pid_max in proc(5): it is nobody's. */
@@ -450,7 +451,7 @@ int pp_keeper_adopt(struct pp_keeper *keeper, uint32_t worker, pid_t pid)
 
 static bool is_sound(const struct pp_report *report, size_t n_fds)
 {
-    if (report->magic != PP_SPEC_MAGIC || (n_fds == 1) != (report->kind == PP_REPORT_LAUNCHED))
+    if (report->magic != PP_SPEC_MAGIC || (n_fds > 0) != (report->kind == PP_REPORT_LAUNCHED))
         return false;
     switch (report->kind) {
     case PP_REPORT_LAUNCHED:
@@ -485,13 +486,14 @@ static pid_t own_number(int pidfd)
     return pid > 0 && pid < PID_OF_NOBODY ? (pid_t)pid : PID_OF_NOBODY; /* it has ended */
 }
 
-static void fill_event(const struct pp_report *report, int pidfd, struct pp_keeper_event *eventp)
+static void fill_event(const struct pp_report *report, struct pp_keeper_event *eventp)
 {
     static_assert(sizeof(eventp->step) == sizeof(report->step), "a step fits");
     *eventp = (struct pp_keeper_event){
         .worker = report->worker,
         .pid = report->pid,
-        .pidfd = pidfd,
+        .pidfd = -1,
+        .listener = -1,
         .error = report->error,
         .status = report->status,
         .user_us = report->user_us,
@@ -506,30 +508,52 @@ static void fill_event(const struct pp_report *report, int pidfd, struct pp_keep
 }
 
 /* One datagram: its size, 0 when there is none and will be none, or a negative errno. */
-static ssize_t receive(const struct pp_keeper *keeper, struct pp_report *report, int *pidfdp,
-                       size_t *n_fdsp)
+static ssize_t receive(const struct pp_keeper *keeper, struct pp_report *report,
+                       int fds[REPORT_FDS], size_t *n_fdsp)
 {
     ssize_t n;
 
     do
-        n = pp_handoff_receive(keeper->control, report, sizeof(*report), pidfdp, 1, n_fdsp,
+        n = pp_handoff_receive(keeper->control, report, sizeof(*report), fds, REPORT_FDS, n_fdsp,
                                MSG_DONTWAIT);
     while (n == -EINTR);
     return n == -ECONNRESET || n == -ENOTCONN ? 0 : n;
 }
 
+/* Takes the descriptors, -1 for none. */
+static int take_report(const struct pp_keeper *keeper, struct pp_report *report, size_t n,
+                       const int fds[REPORT_FDS], struct pp_keeper_event *eventp)
+{
+    size_t n_fds = (fds[0] >= 0) + (size_t)(fds[1] >= 0);
+    PP_AUTO_FD pidfd = fds[0] < 0 ? -1 : pp_fd_above_stdio(fds[0]);
+    PP_AUTO_FD listener = fds[1] < 0 ? -1 : pp_fd_above_stdio(fds[1]);
+
+    if (n != sizeof(*report) || !is_sound(report, n_fds))
+        return pp_fail(-EPROTO, "read the keeper's report");
+    if (fds[0] >= 0 && pidfd < 0)
+        return pp_fail(pidfd, "move a worker's pidfd above the standard streams");
+    if (fds[1] >= 0 && listener < 0)
+        return pp_fail(listener, "move a worker's listener above the standard streams");
+    if (pidfd >= 0 && (keeper->namespaces & CLONE_NEWPID) != 0)
+        report->pid = own_number(pidfd);
+    fill_event(report, eventp);
+    eventp->pidfd = pp_take_fd(&pidfd);
+    eventp->listener = pp_take_fd(&listener);
+    return 0;
+}
+
 int pp_keeper_read(struct pp_keeper *keeper, struct pp_keeper_event *eventp)
 {
     struct pp_report report;
-    PP_AUTO_FD pidfd = -1;
+    int fds[REPORT_FDS] = {-1, -1};
     size_t n_fds = 0;
-    ssize_t n = receive(keeper, &report, &pidfd, &n_fds);
+    ssize_t n = receive(keeper, &report, fds, &n_fds);
 
     if (n == -EAGAIN) {
         /* A dead keeper's last words are read before its death counts. */
         if (!has_ended(keeper, 0))
             return PP_KEEPER_NOTHING;
-        n = receive(keeper, &report, &pidfd, &n_fds);
+        n = receive(keeper, &report, fds, &n_fds);
         if (n == -EAGAIN)
             return PP_KEEPER_GONE;
     }
@@ -541,18 +565,10 @@ int pp_keeper_read(struct pp_keeper *keeper, struct pp_keeper_event *eventp)
         report.kind = PP_REPORT_FAILED;
         report.error = EMFILE;
         memcpy(report.step, "pidfd", sizeof("pidfd"));
-        fill_event(&report, -1, eventp);
+        fill_event(&report, eventp);
         return 0;
     }
     if (n < 0)
         return pp_fail((int)n, "read the keeper's report");
-    pidfd = n_fds == 1 ? pp_fd_above_stdio(pp_take_fd(&pidfd)) : -1;
-    if (n != (ssize_t)sizeof(report) || !is_sound(&report, n_fds))
-        return pp_fail(-EPROTO, "read the keeper's report");
-    if (n_fds == 1 && pidfd < 0)
-        return pp_fail(pidfd, "move a worker's pidfd above the standard streams");
-    if (pidfd >= 0 && (keeper->namespaces & CLONE_NEWPID) != 0)
-        report.pid = own_number(pidfd);
-    fill_event(&report, pp_take_fd(&pidfd), eventp);
-    return 0;
+    return take_report(keeper, &report, (size_t)n, fds, eventp);
 }

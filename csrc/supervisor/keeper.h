@@ -51,6 +51,7 @@ struct pp_keeper_event {
     uint32_t worker;
     pid_t pid;
     int pidfd;                               /* LAUNCHED: the caller's to close; else -1 */
+    int listener;                            /* likewise; -1 also where nobody listens */
     char step[32];                           /* FAILED: "fork", "rlimit", "chdir", "exec", ... */
     int error;                               /* FAILED: errno */
     int status;                              /* ENDED: as from waitpid(2) */

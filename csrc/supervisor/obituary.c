@@ -90,14 +90,24 @@ static const char *word_for(const struct pp_worker *worker)
     return worker->death.exit_code >= 0 ? "exit" : "keeper";
 }
 
-/* A claim: only the signal is the kernel's word. */
+/* Which call it was: the kernel's word by the tripwire, else a claim, where only the signal is the
+ * kernel's word. */
 static void read_refused(struct pp_worker *worker)
 {
     struct pyproc_death *death = &worker->death;
     uint32_t refused = worker->status ? atomic_load(&worker->status->refused) : 0;
 
     death->refused = -1;
-    if (strcmp(death->cause, "sandbox") != 0 || refused == 0)
+    if (strcmp(death->cause, "sandbox") != 0)
+        return;
+    if (worker->violation.seen) {
+        death->refused = worker->violation.number;
+        death->refused_by = worker->violation.pid;
+        memcpy(death->refused_arguments, worker->violation.arguments,
+               sizeof death->refused_arguments);
+        return;
+    }
+    if (refused == 0)
         return;
     death->refused = (int64_t)refused - 1;
     memcpy(death->refused_arguments, worker->status->refused_arguments,
@@ -136,6 +146,7 @@ void pp_worker_ended(struct pp_worker *worker, const struct pp_keeper_event *eve
     pp_output_finish(&worker->output[0]);
     pp_output_finish(&worker->output[1]);
     fill(worker, event);
+    worker->violation.busy = atomic_load(&worker->state) == PP_WORKER_BUSY;
     atomic_store(&worker->state, PP_WORKER_DEAD);
     pp_futex_set(&worker->ended, 1);
     /* A child that outlived worker and keeper may hold the other end: who still reads finds

@@ -24,6 +24,9 @@
 /* The same for one that takes memory: its other threads go on meanwhile, at 5 GiB a second or so,
  * and 64 MiB beyond the limit are promised. */
 #define DUMP_TIME_MEMORY (8 * PP_MS)
+/* Who made a call that is never allowed stands still, and whatever else it might do it could have
+ * done before: there is time. */
+#define DUMP_TIME_SANDBOX (250 * PP_MS)
 
 static bool doomed_by(const struct pp_worker *worker, const char *word)
 {
@@ -48,8 +51,8 @@ void pp_worker_soften(struct pp_worker *worker, uint64_t call, enum pp_soft why)
 /* Whether where it stands explains this end: it was running something that somebody stopped. */
 static bool has_a_story(const struct pp_worker *worker)
 {
-    static const char *const causes[] = {"timeout", "cancel",  "memory",       "cpu",
-                                         "output",  "stopped", "start timeout"};
+    static const char *const causes[] = {"timeout", "cancel",  "memory",        "cpu",
+                                         "output",  "stopped", "start timeout", "sandbox"};
     const char *cause = atomic_load(&worker->cause);
     int state = atomic_load(&worker->state);
 
@@ -108,8 +111,9 @@ static bool awaits_stack(struct pp_worker *worker)
         atomic_store(&worker->control->look, 0); /* this time it does not go on */
         if (!has_a_story(worker) || !send(worker, PP_SIGNAL_DUMP))
             return false;
-        worker->dump_until =
-            pp_after(pp_now(), doomed_by(worker, "memory") ? DUMP_TIME_MEMORY : DUMP_TIME);
+        worker->dump_until = pp_after(pp_now(), doomed_by(worker, "memory")    ? DUMP_TIME_MEMORY
+                                                : doomed_by(worker, "sandbox") ? DUMP_TIME_SANDBOX
+                                                                               : DUMP_TIME);
         return true;
     }
     if (worker->dump_until == PP_NEVER)
@@ -117,9 +121,10 @@ static bool awaits_stack(struct pp_worker *worker)
     if (atomic_load(&worker->status->dumped) == 0) {
         if (pp_now() < worker->dump_until)
             return true;
-        worker->no_stack = why_silent(worker, doomed_by(worker, "memory")
-                                                  ? "the process did not write one within 8 ms"
-                                                  : "the process did not write one within 10 ms");
+        worker->no_stack = why_silent(
+            worker, doomed_by(worker, "memory")    ? "the process did not write one within 8 ms"
+                    : doomed_by(worker, "sandbox") ? "the process did not write one within 250 ms"
+                                                   : "the process did not write one within 10 ms");
     }
     worker->dump_until = PP_NEVER;
     return false;

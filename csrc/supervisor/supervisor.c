@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "supervisor/obituary.h"
+#include "supervisor/tripwire.h"
 #include "supervisor/worker.h"
 
 #include <errno.h>
@@ -22,7 +23,9 @@ static void launched(struct pp_worker *worker, struct pp_keeper_event *event)
     atomic_store(&worker->pid, event->pid);
     worker->pidfd = event->pidfd;
     event->pidfd = -1;
-    if (worker->killed) { /* doomed while it was being launched */
+    if (event->listener >= 0 && pp_tripwire_new(worker, pp_take_fd(&event->listener)) < 0)
+        (void)pp_worker_doom(worker, "host"); /* there would be nobody to hear it */
+    if (worker->killed) {                     /* doomed while it was being launched */
         worker->killed = false;
         pp_worker_kill(worker);
         return;
@@ -83,6 +86,7 @@ static void handle(struct pp_supervisor *supervisor, struct pp_keeper_event *eve
     else if (worker && event->kind == PP_KEEPER_ENDED)
         ended(worker, event);
     (void)pp_close(event->pidfd);
+    (void)pp_close(event->listener);
 }
 
 /* PDEATHSIG names the keeper, so with it everybody goes. But a worker may have taken that back,
@@ -112,13 +116,13 @@ static void keeper_gone(struct pp_supervisor *supervisor)
 static void on_keeper(void *token, int events)
 {
     struct pp_supervisor *supervisor = token;
-    struct pp_keeper_event event = {.pidfd = -1};
+    struct pp_keeper_event event = {.pidfd = -1, .listener = -1};
     int r;
 
     (void)events;
     while (supervisor->keeper && (r = pp_keeper_read(supervisor->keeper, &event)) == 0) {
         handle(supervisor, &event);
-        event = (struct pp_keeper_event){.pidfd = -1};
+        event = (struct pp_keeper_event){.pidfd = -1, .listener = -1};
     }
     if (supervisor->keeper && r != PP_KEEPER_NOTHING)
         keeper_gone(supervisor);

@@ -7,6 +7,7 @@
 #include "base/handoff.h"
 #include "ipc/fork.h"
 #include "ipc/socket.h"
+#include "supervisor/tripwire.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -53,6 +54,7 @@ int pp_template_fork(struct pp_template *template, struct pp_worker *worker,
         return r;
     }
     worker->template = template->worker.id;
+    worker->tripwire = pp_tripwire_ref(template->worker.tripwire);
     worker->fork_deadline = pp_after(worker->born, FORK_TIME);
     return 0;
 }

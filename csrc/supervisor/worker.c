@@ -8,6 +8,7 @@
 #include "ipc/socket.h"
 #include "supervisor/obituary.h"
 #include "supervisor/template.h"
+#include "supervisor/tripwire.h"
 #include "supervisor/verify.h"
 
 #include <errno.h>
@@ -322,6 +323,7 @@ void pp_worker_deinit(struct pp_worker *worker)
     worker->status = NULL;
     worker->pidfd = pp_close(worker->pidfd);
     worker->crash_fd = pp_close(worker->crash_fd);
+    worker->tripwire = pp_tripwire_unref(worker->tripwire);
     free(worker->python_stack);
     worker->python_stack = NULL;
     if (worker->start) {

@@ -35,6 +35,16 @@ enum pp_worker_state {
 const char *pp_worker_state_name(int state);
 
 struct pp_supervisor;
+struct pp_tripwire;
+
+/* A system call that no sandbox allows. */
+struct pp_violation {
+    bool seen;   /* the fields below are the kernel's word */
+    bool busy;   /* the worker had a call when it ended */
+    int32_t pid; /* which thread made it; as the host counts */
+    int32_t number;
+    uint64_t arguments[6];
+};
 
 enum pp_role {
     PP_ROLE_WORKER,   /* gets calls */
@@ -67,12 +77,14 @@ struct pp_worker {
     struct pp_output output[2];   /* stdout, stderr */
     int pidfd;                    /* owned */
     int crash_fd;                 /* owned */
-    bool killed;                  /* the kill has been sent */
-    bool dump_asked;              /* a stack was asked for before the kill */
-    int64_t dump_until;           /* how long it is waited for; PP_NEVER: it is not */
-    uint64_t base_memory;         /* held when it became ready */
-    uint64_t limit, used;         /* of the limit that it was doomed for */
-    const char *no_stack;         /* why none came; NULL: none was asked for, or it came */
+    struct pp_tripwire *tripwire; /* a reference; NULL: none */
+    struct pp_violation violation;
+    bool killed;          /* the kill has been sent */
+    bool dump_asked;      /* a stack was asked for before the kill */
+    int64_t dump_until;   /* how long it is waited for; PP_NEVER: it is not */
+    uint64_t base_memory; /* held when it became ready */
+    uint64_t limit, used; /* of the limit that it was doomed for */
+    const char *no_stack; /* why none came; NULL: none was asked for, or it came */
     int64_t start_deadline;
     int64_t fork_deadline; /* when the template must have forked it; PP_NEVER: done, or exec'd */
 
@@ -101,6 +113,10 @@ struct pp_supervisor_calls {
     /* It says how far a call is; false: it may not. With or without locks of the owner. */
     bool (*progress)(void *token, struct pp_worker *worker,
                      const struct pp_message_progress *progress);
+    /* It says that something happened; likewise. */
+    bool (*event)(void *token, struct pp_worker *worker, const struct pp_message_event *event);
+    /* A process of the pool that belongs to no worker made a call that no sandbox allows. */
+    void (*strayed)(void *token, const struct pp_violation *violation);
 };
 
 /* One a pool; the loop thread's, but for pp_worker_doom. */
@@ -113,10 +129,11 @@ struct pp_supervisor {
     struct pp_watch *keeper_watch;
     struct pp_worker *(*find)(void *token,
                               uint32_t id); /* NULL when it does not live; 0: the oldest */
-    _Atomic bool doomed;                    /* somebody doomed a worker */
-    uint64_t output_dropped;                /* atomic access */
-    uint64_t keeper_restarts;               /* atomic access */
-    uint64_t oom_kills;                     /* that the kernel had counted when we looked last */
+    struct pp_worker *(*find_pid)(void *token, int32_t pid); /* of workers and templates */
+    _Atomic bool doomed;                                     /* somebody doomed a worker */
+    uint64_t output_dropped;                                 /* atomic access */
+    uint64_t keeper_restarts;                                /* atomic access */
+    uint64_t oom_kills; /* that the kernel had counted when we looked last */
 };
 
 /* Starts the keeper when none runs. */

@@ -75,6 +75,7 @@ static bool may_send(enum pp_sender sender, enum pp_message_kind kind)
     case PP_MESSAGE_LOG:
     case PP_MESSAGE_STREAM_ITEM:
     case PP_MESSAGE_PROGRESS:
+    case PP_MESSAGE_EVENT:
         return sender == PP_FROM_WORKER;
     case PP_MESSAGE_PING:
     case PP_MESSAGE_PONG:

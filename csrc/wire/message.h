@@ -27,6 +27,8 @@ enum { PP_MESSAGE_FIELDS_MAX = 65536 };
 enum { PP_FAILURE_NODES_MAX = 256 };
 /* Bytes of a progress message. */
 enum { PP_PROGRESS_MAX = 4096 };
+/* Bytes of an event's text. */
+enum { PP_EVENT_TEXT_MAX = 512 };
 /* Descriptors of one call; base/handoff.h has room for as many. */
 enum { PP_ATTACHMENTS_MAX = 16 };
 
@@ -94,7 +96,8 @@ enum pp_message_kind {
     PP_MESSAGE_PROGRESS,       /* from the worker, event channel only */
     PP_MESSAGE_MEMORY_REQUEST, /* from the worker */
     PP_MESSAGE_MEMORY_GRANT,   /* from the host, event channel only */
-    PP_MESSAGE_CANCEL = 19,    /* from the host */
+    PP_MESSAGE_EVENT,          /* from the worker, event channel only */
+    PP_MESSAGE_CANCEL,         /* from the host */
     PP_MESSAGE_CLIENT_HELLO,   /* from the client */
     PP_MESSAGE_SERVER_HELLO,   /* from the server */
     PP_MESSAGE_AUTHENTICATE,   /* from the client */
@@ -220,6 +223,14 @@ struct pp_message_progress {
     struct pp_bytes message;
 };
 
+enum pp_event_kind { PP_EVENT_NONE, PP_EVENT_REFUSED };
+
+struct pp_message_event {
+    uint64_t sequence, call;
+    enum pp_event_kind kind;
+    struct pp_bytes text;
+};
+
 struct pp_message_memory_request {
     uint64_t id, size; /* never 0 */
     uint32_t number;
@@ -316,6 +327,7 @@ struct pp_message {
         struct pp_message_stream_credit stream_credit;
         struct pp_message_stream_end stream_end;
         struct pp_message_progress progress;
+        struct pp_message_event event;
         struct pp_message_cancel cancel;
         struct pp_message_client_hello client_hello;
         struct pp_message_server_hello server_hello;

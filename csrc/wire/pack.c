@@ -260,6 +260,16 @@ static void fill_progress(struct maker *maker, const struct pp_message_progress 
     out->message = make_string(maker, in->message);
 }
 
+static void fill_event(struct maker *maker, const struct pp_message_event *in,
+                       Pyproc__V1__Event *out)
+{
+    pyproc__v1__event__init(out);
+    out->sequence = in->sequence;
+    out->call = in->call;
+    out->kind = (Pyproc__V1__EventKind)in->kind;
+    out->text = make_string(maker, in->text);
+}
+
 static void fill_client_hello(struct maker *maker, const struct pp_message_client_hello *in,
                               Pyproc__V1__ClientHello *out)
 {
@@ -391,6 +401,7 @@ union inside {
     Pyproc__V1__StreamCredit stream_credit;
     Pyproc__V1__StreamEnd stream_end;
     Pyproc__V1__Progress progress;
+    Pyproc__V1__Event event;
     Pyproc__V1__Cancel cancel;
     Pyproc__V1__ClientHello client_hello;
     Pyproc__V1__ServerHello server_hello;
@@ -489,6 +500,9 @@ static void fill_inside(struct maker *maker, const struct pp_message *message, u
         break;
     case PP_MESSAGE_PROGRESS:
         fill_progress(maker, &message->progress, &inside->progress);
+        break;
+    case PP_MESSAGE_EVENT:
+        fill_event(maker, &message->event, &inside->event);
         break;
     case PP_MESSAGE_MEMORY_REQUEST:
         fill_memory_request(&message->memory_request, &inside->memory_request);

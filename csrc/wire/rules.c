@@ -119,6 +119,13 @@ static int progress_rules(const struct pp_message_progress *progress)
     return 0;
 }
 
+static int event_rules(const struct pp_message_event *event)
+{
+    if (event->kind != PP_EVENT_REFUSED)
+        return pp_message_bad("event: of no kind");
+    return event->text.size > PP_EVENT_TEXT_MAX ? pp_message_bad("event: its text is too long") : 0;
+}
+
 static int id_rules(uint64_t id)
 {
     return id == 0 ? pp_message_bad("the id is 0") : 0;
@@ -237,6 +244,8 @@ int pp_message_rules(const struct pp_message *message)
         return id_rules(message->cancel.id);
     case PP_MESSAGE_PROGRESS:
         return progress_rules(&message->progress);
+    case PP_MESSAGE_EVENT:
+        return event_rules(&message->event);
     case PP_MESSAGE_HELLO_REPLY:
         return hello_reply_rules(&message->hello_reply);
     case PP_MESSAGE_PING:

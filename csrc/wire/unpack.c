@@ -19,6 +19,7 @@ static_assert((int)PP_FAILURE_START == PYPROC__V1__FAILURE_KIND__FAILURE_START, 
 static_assert((int)PP_RELATION_MEMBER == PYPROC__V1__RELATION__RELATION_MEMBER, "relation");
 static_assert((int)PP_MESSAGE_GOODBYE == PYPROC__V1__ENVELOPE__KIND_GOODBYE, "kind");
 static_assert((int)PP_MESSAGE_PROGRESS == PYPROC__V1__ENVELOPE__KIND_PROGRESS, "kind");
+static_assert((int)PP_MESSAGE_EVENT == PYPROC__V1__ENVELOPE__KIND_EVENT, "kind");
 static_assert((int)PP_MESSAGE_CANCEL == PYPROC__V1__ENVELOPE__KIND_CANCEL, "kind");
 static_assert((int)PP_MESSAGE_REVOKE == PYPROC__V1__ENVELOPE__KIND_REVOKE, "kind");
 static_assert((int)PP_FUNCTION_ASYNC_GENERATOR ==
@@ -249,6 +250,16 @@ static struct pp_message_progress from_progress(const Pyproc__V1__Progress *in)
     };
 }
 
+static struct pp_message_event from_event(const Pyproc__V1__Event *in)
+{
+    return (struct pp_message_event){
+        .sequence = in->sequence,
+        .call = in->call,
+        .kind = (enum pp_event_kind)in->kind,
+        .text = text(in->text),
+    };
+}
+
 /* Kinds that streams and calls side by side need. */
 static void from_stream_envelope(const Pyproc__V1__Envelope *in, struct pp_message *message)
 {
@@ -262,6 +273,8 @@ static void from_stream_envelope(const Pyproc__V1__Envelope *in, struct pp_messa
             in->stream_end->id, in->stream_end->items, in->stream_end->events};
     else if (message->kind == PP_MESSAGE_PROGRESS)
         message->progress = from_progress(in->progress);
+    else if (message->kind == PP_MESSAGE_EVENT)
+        message->event = from_event(in->event);
     else
         message->cancel = (struct pp_message_cancel){in->cancel->id, in->cancel->timeout};
 }
@@ -412,6 +425,7 @@ static void from_envelope(struct lender *lender, const Pyproc__V1__Envelope *in,
     case PP_MESSAGE_STREAM_CREDIT:
     case PP_MESSAGE_STREAM_END:
     case PP_MESSAGE_PROGRESS:
+    case PP_MESSAGE_EVENT:
     case PP_MESSAGE_CANCEL:
         from_stream_envelope(in, message);
         break;

@@ -145,6 +145,28 @@ int pp_worker_log(struct pp_worker *worker, struct pp_message_log *log)
     return 0;
 }
 
+void pp_worker_refused(struct pp_worker *worker, uint64_t call, struct pp_bytes text)
+{
+    struct pp_worker_events *events = &worker->events;
+    struct pp_message message = {
+        .kind = PP_MESSAGE_EVENT,
+        .event = {.call = call, .kind = PP_EVENT_REFUSED, .text = text},
+    };
+
+    if (pp_is_fork_copy(&worker->mark))
+        return;
+    (void)pthread_mutex_lock(&events->lock);
+    flush(events);
+    message.event.sequence = events->sequence + 1;
+    if (events->fd < 0 || pp_message_write(&events->out, &events->arena, RECORD_MAX, &message) < 0)
+        events->dropped++;
+    else
+        events->sequence++;
+    pp_arena_reset(&events->arena);
+    flush(events);
+    (void)pthread_mutex_unlock(&events->lock);
+}
+
 void pp_worker_progress(struct pp_worker *worker, const struct pp_message_progress *progress)
 {
     struct pp_worker_events *events = &worker->events;

@@ -124,6 +124,9 @@ int pp_worker_log(struct pp_worker *worker, struct pp_message_log *log);
  * The message has at most PP_PROGRESS_MAX bytes. Any thread. */
 void pp_worker_progress(struct pp_worker *worker, const struct pp_message_progress *progress);
 
+/* Tells the host what a sandbox refused to the call; never waiting, a full channel drops it. */
+void pp_worker_refused(struct pp_worker *worker, uint64_t call, struct pp_bytes text);
+
 /* The crash memfd's descriptor, for the fault handler. Lent. */
 int pp_worker_crash_fd(const struct pp_worker *worker);
 /* The call channel's descriptor, for tests that tear a frame. Lent. */

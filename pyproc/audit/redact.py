@@ -18,7 +18,7 @@ FIELDS = frozenset({
     "decision", "code", "reason", "detail", "cause", "signal", "exit_code", "limit", "used",
     "error", "correlation_id", "connection", "call", "bytes", "count", "algorithm", "version",
     "first", "last", "file", "sandbox", "workers", "generation", "by", "action", "operation",
-    "policy", "target",
+    "policy", "target", "grade", "syscall", "arguments",
 })  # fmt: skip
 
 #: Every event and what it means; `docs/operations/audit.md` shows the same list.
@@ -55,7 +55,7 @@ EVENTS = {
     "template.start": "the process that forks workers started",
     "template.stop": "it ended",
     "limit": "a limit ended a call",
-    "violation": "a sandbox ended a worker",
+    "violation": "a sandbox refused something to a call, or ended its worker: see grade",
     "quarantine": "a request is not run any more",
     "breaker": "the circuit of a function changed its state",
     "isolate": "calls of a function are refused, or no longer",

@@ -110,6 +110,7 @@ class _Own(Confinement):
     """As far as a process can confine itself: no other user, no namespaces, no scratch."""
 
     spared = ("listen", "accept", "accept4", "setsockopt")
+    listens = False
 
     def _choose_user(self) -> None:
         """Stays who the Go program started."""

@@ -331,7 +331,7 @@ def _start(worker: _worker.Worker, application: _Application) -> bool:
         return False
     try:
         if worker.confine():
-            refusals.watch()
+            refusals.watch(worker)
     except OSError as raised:
         worker.fail(failure.describe(load.refuse(str(raised.strerror)), errors.KIND_START))
         return False

@@ -166,6 +166,10 @@ static const struct bad_body bad_bodies[] = {
     HOST("\x6a\0", "the id is 0"),
     WORKER("\x72\0", "the id is 0"),
     HOST("\x9a\1\0", "the id is 0"),
+    WORKER("\x92\1\2\x18\1", NULL),
+    WORKER("\x92\1\0", "event: of no kind"),
+    WORKER("\x92\1\2\x18\2", "an enum has no such value"),
+    HOST("\x92\1\2\x18\1", "this end may not send"),
     /* Progress: 0x19 is how much is done, 0x21 the total, 0x28 that there is one. */
     WORKER("\x7a\x09\x11\1\0\0\0\0\0\0\0", NULL),
     WORKER("\x7a\0", "progress: the call is 0"),

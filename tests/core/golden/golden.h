@@ -140,6 +140,13 @@ static const uint8_t golden_progress[] = {
 static const uint8_t golden_progress_least[] = {
     0x7a, 0x09, 0x11, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
 };
+static const uint8_t golden_event[] = {
+    0x92, 0x01, 0x13, 0x08, 0x05, 0x11, 0x06, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x18, 0x01,
+    0x22, 0x04, 0x6f, 0x70, 0x65, 0x6e,
+};
+static const uint8_t golden_event_least[] = {
+    0x92, 0x01, 0x02, 0x18, 0x01,
+};
 static const uint8_t golden_memory_request[] = {
     0x82, 0x01, 0x10, 0x09, 0x06, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x10, 0x80, 0x80, 0x80,
     0x20, 0x18, 0x02,
@@ -236,6 +243,8 @@ static const struct golden {
     {"stream_end", golden_stream_end, sizeof golden_stream_end},
     {"progress", golden_progress, sizeof golden_progress},
     {"progress_least", golden_progress_least, sizeof golden_progress_least},
+    {"event", golden_event, sizeof golden_event},
+    {"event_least", golden_event_least, sizeof golden_event_least},
     {"memory_request", golden_memory_request, sizeof golden_memory_request},
     {"memory_grant", golden_memory_grant, sizeof golden_memory_grant},
     {"memory_refusal", golden_memory_refusal, sizeof golden_memory_refusal},

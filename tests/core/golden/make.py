@@ -78,6 +78,8 @@ MESSAGES = {
     "progress": """progress {
         sequence: 4 call: 6 done: 0.5 total: 2.25 has_total: true message: "page \\303\\237" }""",
     "progress_least": "progress { call: 1 }",
+    "event": 'event { sequence: 5 call: 6 kind: EVENT_REFUSED text: "open" }',
+    "event_least": "event { kind: EVENT_REFUSED }",
     "memory_request": "memory_request { id: 6 size: 67108864 number: 2 }",
     "memory_grant": "memory_grant { id: 6 size: 67108864 number: 2 warm: true }",
     "memory_refusal": "memory_grant { id: 6 size: 1 number: 300 error: 24 }",

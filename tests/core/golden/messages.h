@@ -93,6 +93,9 @@ static const struct pp_message messages[] = {
         .sequence = 4, .call = 6, .done = 0.5, .total = 2.25, .has_total = true,
         .message = TEXT("page \xc3\x9f")}}},
     {PP_MESSAGE_PROGRESS, {.progress = {.call = 1}}},
+    {PP_MESSAGE_EVENT, {.event = {
+        .sequence = 5, .call = 6, .kind = PP_EVENT_REFUSED, .text = TEXT("open")}}},
+    {PP_MESSAGE_EVENT, {.event = {.kind = PP_EVENT_REFUSED}}},
     {PP_MESSAGE_MEMORY_REQUEST, {.memory_request = {.id = 6, .size = 67108864, .number = 2}}},
     {PP_MESSAGE_MEMORY_GRANT,
      {.memory_grant = {.id = 6, .size = 67108864, .number = 2, .warm = true}}},
