@@ -147,16 +147,17 @@ void pp_worker_answer_failure(struct pp_worker_object *self, struct pp_message *
 PyObject *pp_worker_py_refused(PyObject *object, PyObject *args)
 {
     struct pp_worker_object *self = (struct pp_worker_object *)object;
+    unsigned long long call;
     const char *text;
     Py_ssize_t n;
 
-    if (!PyArg_ParseTuple(args, "y#", &text, &n))
+    if (!PyArg_ParseTuple(args, "Ky#", &call, &text, &n))
         return NULL;
     if (!self->worker || n > PP_EVENT_TEXT_MAX) {
         PyErr_SetString(PyExc_ValueError, "what was refused has 512 bytes at most");
         return NULL;
     }
-    pp_worker_refused(self->worker, self->call,
+    pp_worker_refused(self->worker, call ? call : self->call,
                       (struct pp_bytes){(const uint8_t *)text, (size_t)n});
     Py_RETURN_NONE;
 }

@@ -53,7 +53,7 @@ extern PyType_Spec pp_map_spec;
 PyObject *pp_worker_py_memory(PyObject *object, PyObject *number);
 PyObject *pp_worker_py_memory_limits(PyObject *object, PyObject *unused);
 
-/* worker_failure.c: a method of Worker, refused(text). */
+/* worker_failure.c: a method of Worker, refused(call, text); call 0: the running one. */
 PyObject *pp_worker_py_refused(PyObject *object, PyObject *args);
 
 /* Fills a failure from what Python's `describe` made: (kind, path, nodes), all text as

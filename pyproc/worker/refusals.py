@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from time import monotonic as _clock
 
+from pyproc.worker import context
 from pyproc.worker.failure import Refusal
 
 TYPE_CHECKING = False
@@ -123,4 +124,4 @@ def _send(what: str) -> None:
         return
     _left -= 1
     text = what.replace("\0", "\\0").encode("utf-8", "backslashreplace")[:_TEXT_MAX]
-    _worker_of_ours.refused(text.decode("utf-8", "ignore").encode())
+    _worker_of_ours.refused(context.call_number(), text.decode("utf-8", "ignore").encode())
