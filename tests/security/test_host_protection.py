@@ -257,3 +257,19 @@ def test_a_rogue_worker_spoils_no_other_workers_calls() -> None:
         assert [future.result(DEADLINE) for future in good] == [n + 1 for n in range(200)]
         ends = [future.exception(DEADLINE) for future in rogues]
         assert {type(end) for end in ends} == {ProtocolError, WorkerExited}
+
+
+@both_ways
+@pytest.mark.parametrize(
+    "kind",
+    ["flood", "of another call", "too long", "of no kind", "no utf-8", "on the call channel"],
+)
+def test_events_that_no_worker_of_ours_would_send_end_it(pool: Pool, way: str, kind: str) -> None:
+    assert pool.call("call_id") > 0
+    before, known = descriptors(), len(pool.events())
+    with pytest.raises(ProtocolError):
+        call(pool, way, "event", kind)
+    assert pool.call("call_id") > 0
+    wait_until_descriptors_are(before)
+    told = [event for event in pool.events()[known:] if event.kind == "violation"]
+    assert len(told) <= 64

@@ -155,3 +155,24 @@ def spin(seconds: float) -> None:
 
 
 __all__ = ["app", "pyproc"]
+
+
+@app.expose
+def event(kind: str) -> None:
+    """A word about the sandbox (Event) that no worker of ours would say."""
+    fields: dict[int, object] = {1: 1, 2: wire.Fixed(_call_id()), 3: 1, 4: "open"}
+    times = 1
+    if kind == "flood":
+        times = 10000
+    elif kind == "of another call":
+        fields[2] = wire.Fixed(_call_id() + 1)
+    elif kind == "too long":
+        fields[4] = "x" * 513
+    elif kind == "of no kind":
+        fields[3] = 2
+    elif kind == "no utf-8":
+        fields[4] = b"\xff\xfe"
+    word = wire.frame(18, fields)
+    for _ in range(times):
+        _send_all(CALL if kind == "on the call channel" else EVENT, word)
+    time.sleep(60)
