@@ -35,6 +35,7 @@ COMMANDS = {
     "config": "config",
     "replay": "replay",
     "worker": "calls",
+    "learn": "learn",
     "doctor": "doctor",
 }
 
