@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hosts import python_path
 
 from pyproc import Pool, Sandbox
 from pyproc.learning import Learned, learn
@@ -101,13 +102,14 @@ def test_what_is_proposed_is_a_configuration(place: Path, monkeypatch: pytest.Mo
     file.write_text(found.as_toml())
     pool = configuration.load(file).document.pool
     assert pool.sandbox == Sandbox("strict", read=found.read)
+    assert isinstance(pool.preload, list)
     assert "_zoneinfo" in pool.preload
 
 
 def shell(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pyproc", "learn", *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": python_path(ROOT)}, capture_output=True, text=True,
         timeout=100, check=False,
     )  # fmt: skip
 
