@@ -38,6 +38,7 @@ _COUNTERS = {
     "workers_died": ("workers_died", "Workers that have ended, whatever the reason"),
     "workers_recycled": ("workers_recycled", "Workers that were replaced while the pool goes on"),
     "workers_retired_idle": ("workers_retired", "Workers that left because they were idle"),
+    "workers_pinged": ("workers_pinged", "Idle workers that were asked whether they live"),
     "templates_started": ("templates_started", "Processes that workers are forked from"),
     "start_failures": ("worker_start_failures", "Workers that did not become ready"),
     "protocol_errors": ("protocol_errors", "Workers that broke the protocol"),

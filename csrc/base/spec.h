@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PP_SPEC_MAGIC UINT32_C(0x70794b34) /* changes with every change of this file */
+#define PP_SPEC_MAGIC UINT32_C(0x70794b35) /* changes with every change of this file */
 
 enum {
     PP_SPEC_FDS = 7,         /* descriptors of a worker beside stdin: numbers 1 to 7 */
@@ -38,6 +38,7 @@ enum pp_report_kind {
     PP_REPORT_LAUNCHED = 1, /* with the pidfd, and a listener where there is one */
     PP_REPORT_FAILED,
     PP_REPORT_ENDED,
+    PP_REPORT_STOPPED, /* by a signal; it may go on by now */
 };
 
 struct pp_report {

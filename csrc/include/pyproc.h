@@ -450,6 +450,7 @@ PYPROC_API void pyproc_item_free(struct pyproc_item *item);
     X(workers_died)            \
     X(workers_recycled)        \
     X(workers_retired_idle)    \
+    X(workers_pinged)          \
     X(generation)              \
     X(start_failures)          \
     X(calls_admitted)          \

@@ -135,15 +135,30 @@ static bool is_let_alone(const struct pp_reaper *reaper, pid_t session)
     return !reaper->leaving && ward != NULL && !ward->killed;
 }
 
+/* Somebody has stopped a child. The news is taken: each stop is told once. */
+static void hear_stop(struct pp_reaper *reaper, struct pp_ward *ward, pid_t pid)
+{
+    siginfo_t info = {.si_pid = 0};
+
+    (void)waitid(P_PID, (id_t)pid, &info, WSTOPPED | WNOHANG | __WALL);
+    if (ward != NULL && ward->state == PP_WARD_RUNNING && !ward->killed)
+        pp_ward_stopped(reaper->wards, ward);
+}
+
 /* Reaps one child. False when none is dead. */
 static bool reap_one(struct pp_reaper *reaper)
 {
     siginfo_t info = {.si_pid = 0};
     struct pp_ward *ward;
 
-    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || info.si_pid == 0)
+    if (waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL) < 0 ||
+        info.si_pid == 0)
         return false;
     ward = pp_ward_by_pid(reaper->wards, info.si_pid);
+    if (info.si_code == CLD_STOPPED || info.si_code == CLD_TRAPPED) {
+        hear_stop(reaper, ward, info.si_pid);
+        return true;
+    }
     if (ward != NULL) {
         bury(reaper, ward);
         return true;

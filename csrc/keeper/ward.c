@@ -84,6 +84,12 @@ void pp_ward_launched(struct pp_wards *wards, struct pp_ward *ward)
     owe(wards, ward);
 }
 
+void pp_ward_stopped(struct pp_wards *wards, struct pp_ward *ward)
+{
+    ward->stopped = true;
+    owe(wards, ward);
+}
+
 void pp_ward_reaped(struct pp_wards *wards, struct pp_ward *ward)
 {
     pp_list_remove(&ward->link);
@@ -124,23 +130,26 @@ struct pp_ward *pp_ward_by_pid(struct pp_wards *wards, pid_t pid)
 /* Sends what one ward owes, in order. 0, or a negative errno with the rest still owed. */
 static int send_ward(struct pp_wards *wards, struct pp_ward *ward, int control)
 {
+    struct pp_report report = {.magic = PP_SPEC_MAGIC, .worker = ward->id, .pid = ward->pid};
     int r;
 
     if (ward->announce) {
-        struct pp_report report = {
-            .magic = PP_SPEC_MAGIC,
-            .kind = PP_REPORT_LAUNCHED,
-            .worker = ward->id,
-            .pid = ward->pid,
-        };
         const int fds[] = {ward->pidfd, ward->listener};
 
+        report.kind = PP_REPORT_LAUNCHED;
         r = pp_handoff_send(control, &report, sizeof(report), fds, ward->listener < 0 ? 1 : 2,
                             MSG_DONTWAIT);
         if (r < 0)
             return r;
         announced(wards, ward);
     }
+    if (ward->stopped && ward->state == PP_WARD_RUNNING) {
+        report.kind = PP_REPORT_STOPPED;
+        r = pp_handoff_send(control, &report, sizeof(report), NULL, 0, MSG_DONTWAIT);
+        if (r < 0)
+            return r;
+    }
+    ward->stopped = false;
     if (ward->state == PP_WARD_OVER) {
         r = pp_handoff_send(control, &ward->last, sizeof(ward->last), NULL, 0, MSG_DONTWAIT);
         if (r < 0)

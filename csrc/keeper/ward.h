@@ -37,6 +37,7 @@ struct pp_ward {
     int listener;          /* to its filter of calls, -1: none; owned until LAUNCHED is sent */
     int pidfd;             /* owned until LAUNCHED is sent */
     bool announce;         /* LAUNCHED is owed */
+    bool stopped;          /* STOPPED is owed */
     bool killed;           /* the host asked for its end */
     struct pp_report last; /* FAILED or ENDED; kind 0 until known */
 };
@@ -65,6 +66,8 @@ void pp_ward_born(struct pp_wards *wards, struct pp_ward *ward, pid_t pid, int p
 void pp_ward_fail(struct pp_ward *ward, const char *step, int error);
 /* Its exec is done or failed: the pipe is closed. */
 void pp_ward_launched(struct pp_wards *wards, struct pp_ward *ward);
+/* A signal has stopped it. */
+void pp_ward_stopped(struct pp_wards *wards, struct pp_ward *ward);
 /* Reaped; `last` is filled in. */
 void pp_ward_reaped(struct pp_wards *wards, struct pp_ward *ward);
 /* Nothing is left of it but its last report, which is owed from now on. */

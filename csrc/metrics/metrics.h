@@ -12,7 +12,7 @@ struct pp_metrics {
     _Atomic uint64_t workers_started, templates_started, workers_died, start_failures;
     _Atomic uint64_t calls_admitted, calls_ok, calls_failed, calls_crashed, calls_timed_out;
     _Atomic uint64_t calls_cancelled, calls_rejected, calls_requeued, calls_recalled;
-    _Atomic uint64_t workers_recycled, workers_retired_idle;
+    _Atomic uint64_t workers_recycled, workers_retired_idle, workers_pinged;
     _Atomic uint64_t protocol_errors, events_dropped;
     struct pp_histogram wait, run; /* of calls */
 };

@@ -31,6 +31,7 @@ static void move(struct pp_slot *slot, struct pp_call *call, struct pp_list *to)
     pp_list_push_back(to, &call->offered);
     slot->n_inflight--;
     slot->head_since = pp_now();
+    slot->suspect = slot->soft == PP_SOFT_TIMEOUT || slot->soft == PP_SOFT_CANCEL;
     slot->soft = PP_SOFT_NONE;
 }
 
@@ -160,6 +161,8 @@ static const char *take(struct pyproc_pool *pool, struct pp_slot *slot, struct b
 
     if (message->kind == PP_MESSAGE_RETURNED)
         return shares ? foreign : take_returned(slot, batch, running, message->returned);
+    if (message->kind == PP_MESSAGE_PONG)
+        return pp_health_pong(slot, message->nonce);
     if (id == 0)
         return "the worker sent a message that nobody asked for";
     if (shares)

@@ -101,8 +101,8 @@ void pp_dispatch_own(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_c
 
 static bool dispatchable(const struct pp_slot *slot)
 {
-    return slot->owner == PP_OWNER_LOOP && slot->recall_last == 0 && !slot->buried &&
-           !slot->ending && !atomic_load(&slot->worker.cause);
+    return slot->owner == PP_OWNER_LOOP && slot->recall_last == 0 && slot->ping == 0 &&
+           !slot->buried && !slot->ending && !atomic_load(&slot->worker.cause);
 }
 
 /* Gives out calls that may share a worker, as long as such are at the front of the line. */

@@ -22,6 +22,7 @@ static void fill_counters(struct pyproc_pool *pool, struct pyproc_stats *stats)
     stats->workers_died = pp_counted(&m->workers_died);
     stats->workers_recycled = pp_counted(&m->workers_recycled);
     stats->workers_retired_idle = pp_counted(&m->workers_retired_idle);
+    stats->workers_pinged = pp_counted(&m->workers_pinged);
     stats->start_failures = pp_counted(&m->start_failures);
     stats->calls_admitted = pp_counted(&m->calls_admitted);
     stats->calls_ok = pp_counted(&m->calls_ok);

@@ -89,8 +89,10 @@ void pp_pool_give_back(struct pyproc_pool *pool, struct pp_slot *slot)
 {
     struct pp_worker *worker = &slot->worker;
     struct pp_want *next = NULL;
+    bool suspect = slot->suspect || slot->soft == PP_SOFT_TIMEOUT || slot->soft == PP_SOFT_CANCEL;
 
     slot->owner = PP_OWNER_NONE;
+    slot->suspect = false;
     slot->deadline = PP_NEVER;
     slot->soft = PP_SOFT_NONE;
     slot->memory_limit = 0;
@@ -104,6 +106,10 @@ void pp_pool_give_back(struct pyproc_pool *pool, struct pp_slot *slot)
     atomic_store_explicit(&worker->state, PP_WORKER_READY, memory_order_relaxed);
     if (slot->leaving || (pp_life_watches(&pool->life) && pp_life_spent(pool, slot))) {
         pp_loop_wake(pool->loop); /* it lets it leave */
+        return;
+    }
+    if (suspect) {
+        pp_health_suspect(pool, slot);
         return;
     }
     next = pp_sticky_next(pool, slot);
@@ -244,7 +250,7 @@ static struct pyproc_pool *pool_new(const struct pyproc_config *config)
     pool->max_threads = config->limit_threads;
     pp_cpus_init(&pool->cpus, config->cpus, config->cpus_each);
     pool->watches = config->limit_memory != 0 || config->limit_cpu != 0 || pp_limits_count(pool);
-    pool->watch_at = pool->stops_at = PP_NEVER;
+    pool->watch_at = pool->stops_at = pool->health_at = PP_NEVER;
     pool->watch_pause = PP_MS;
     pool->armed = pool->progress_at = pool->recall_at = pool->close_at = pool->dumps_at = PP_NEVER;
     pp_life_init(&pool->life, config);

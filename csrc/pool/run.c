@@ -124,7 +124,7 @@ static struct pp_slot *slot_new(struct pyproc_pool *pool, unsigned generation)
     pp_list_init(&slot->inflight);
     pp_list_init(&slot->own);
     pp_list_init(&slot->bonds);
-    slot->deadline = slot->due_at = PP_NEVER;
+    slot->deadline = slot->due_at = slot->look_at = PP_NEVER;
     slot->generation = generation;
     pp_worker_init(&slot->worker);
     (void)pthread_mutex_lock(&pool->lock);
@@ -372,6 +372,7 @@ const struct pp_supervisor_calls pp_pool_supervisor_calls = {
     .dead = on_dead,
     .hello = on_hello,
     .printed = on_printed,
+    .stopped = pp_health_stopped,
 };
 
 /* --- a turn; lock held unless said ---------------------------------------------- */
@@ -486,6 +487,7 @@ static void arm(struct pyproc_pool *pool)
     struct pp_list *link, *after;
 
     at = earlier(at, earlier(pool->stops_at, pool->progress_at));
+    at = earlier(at, pool->health_at);
     at = earlier(at, earlier(pool->watch_at, pp_pool_templates_next(pool)));
     at = earlier(at, pp_life_next(pool));
     if (pool->n_expiry > 0)
@@ -518,6 +520,7 @@ static void locked_turn(struct pyproc_pool *pool, struct pp_done *done)
     check_deadlines(pool, now, done);
     pp_pool_templates_due(pool, now);
     pp_limits_due(pool, now);
+    pp_health_turn(pool, now);
     if (pool->recall_at <= now) {
         pool->recall_at = PP_NEVER;
         pp_recall_all(pool, done);

@@ -7,6 +7,8 @@
  */
 #include "pool/pool.h"
 
+#include "supervisor/usage.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -181,6 +183,16 @@ bool pp_pool_template_dead(struct pyproc_pool *pool, struct pp_worker *worker)
     return failed;
 }
 
+/* A stop that somebody takes back at once costs nothing. */
+#define STOP_TIME (100 * PP_MS)
+
+void pp_pool_template_stopped(struct pp_worker *worker)
+{
+    /* While it imports, its start has a time of its own. */
+    if (atomic_load(&worker->state) == PP_WORKER_READY)
+        pp_template_of(worker)->look_at = pp_after(pp_now(), STOP_TIME);
+}
+
 void pp_pool_templates_due(struct pyproc_pool *pool, int64_t now)
 {
     struct pp_list *at;
@@ -196,6 +208,11 @@ void pp_pool_templates_due(struct pyproc_pool *pool, int64_t now)
         if (worker->start_deadline <= now) {
             worker->start_deadline = PP_NEVER;
             (void)pp_worker_doom(worker, "start timeout");
+        }
+        if (template->look_at <= now) {
+            template->look_at = PP_NEVER;
+            if (!template->buried && pp_usage_stopped(atomic_load(&worker->pid)))
+                (void)pp_worker_doom(worker, "stopped");
         }
         if (pool->state >= PP_POOL_CLOSING)
             (void)pp_worker_doom(worker, "closed");
@@ -236,6 +253,8 @@ int64_t pp_pool_templates_next(const struct pyproc_pool *pool)
             next = template->worker.start_deadline;
         if (!template->buried && template->retire_at < next)
             next = template->retire_at;
+        if (!template->buried && template->look_at < next)
+            next = template->look_at;
     }
     return next;
 }

@@ -455,6 +455,7 @@ static bool is_sound(const struct pp_report *report, size_t n_fds)
         return false;
     switch (report->kind) {
     case PP_REPORT_LAUNCHED:
+    case PP_REPORT_STOPPED:
         return report->pid > 0;
     case PP_REPORT_FAILED:
         return report->error > 0 && memchr(report->step, 0, sizeof(report->step)) != NULL;
@@ -503,6 +504,8 @@ static void fill_event(const struct pp_report *report, struct pp_keeper_event *e
     memcpy(eventp->step, report->step, sizeof(eventp->step));
     if (report->kind == PP_REPORT_LAUNCHED)
         eventp->kind = PP_KEEPER_LAUNCHED;
+    else if (report->kind == PP_REPORT_STOPPED)
+        eventp->kind = PP_KEEPER_STOPPED;
     else
         eventp->kind = report->kind == PP_REPORT_FAILED ? PP_KEEPER_FAILED : PP_KEEPER_ENDED;
 }

@@ -44,6 +44,7 @@ enum pp_keeper_event_kind {
     PP_KEEPER_LAUNCHED = 1, /* exec succeeded: pid and pidfd are valid */
     PP_KEEPER_FAILED,       /* no process: step and error say why */
     PP_KEEPER_ENDED,        /* the worker is reaped and none of its tree is left */
+    PP_KEEPER_STOPPED,      /* a signal has stopped it; it may go on by now */
 };
 
 struct pp_keeper_event {

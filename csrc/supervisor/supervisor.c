@@ -85,6 +85,8 @@ static void handle(struct pp_supervisor *supervisor, struct pp_keeper_event *eve
         pp_supervisor_failed(worker, event);
     else if (worker && event->kind == PP_KEEPER_ENDED)
         ended(worker, event);
+    else if (worker && event->kind == PP_KEEPER_STOPPED)
+        supervisor->calls->stopped(supervisor->token, worker);
     (void)pp_close(event->pidfd);
     (void)pp_close(event->listener);
 }

@@ -28,7 +28,7 @@ int pp_template_start(struct pp_template *template, struct pp_supervisor *superv
     pp_worker_init(&template->worker);
     template->worker.role = PP_ROLE_TEMPLATE;
     pp_list_init(&template->link);
-    template->retire_at = PP_NEVER;
+    template->retire_at = template->look_at = PP_NEVER;
     return pp_worker_start(&template->worker, supervisor, id);
 }
 

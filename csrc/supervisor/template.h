@@ -20,6 +20,7 @@ struct pp_template {
     unsigned generation;     /* of the application's code */
     unsigned crashes;        /* of its children */
     int64_t retire_at;       /* when it is ended, since another one took its place; PP_NEVER */
+    int64_t look_at;         /* when to see whether it is stopped; PP_NEVER */
     bool buried;             /* the dead callback has run */
 };
 

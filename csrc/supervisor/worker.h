@@ -110,6 +110,7 @@ struct pp_supervisor_calls {
     void (*printed)(void *token, struct pp_worker *worker); /* to stdout or stderr; may be NULL */
     void (*hello)(void *token, struct pp_worker *worker,
                   const struct pp_message_hello_reply *reply); /* before ready */
+    void (*stopped)(void *token, struct pp_worker *worker);    /* a signal has stopped it */
     /* It says how far a call is; false: it may not. With or without locks of the owner. */
     bool (*progress)(void *token, struct pp_worker *worker,
                      const struct pp_message_progress *progress);
