@@ -31,7 +31,7 @@ static void move(struct pp_slot *slot, struct pp_call *call, struct pp_list *to)
     pp_list_push_back(to, &call->offered);
     slot->n_inflight--;
     slot->head_since = pp_now();
-    slot->suspect = slot->soft == PP_SOFT_TIMEOUT || slot->soft == PP_SOFT_CANCEL;
+    slot->health.suspect = slot->soft == PP_SOFT_TIMEOUT || slot->soft == PP_SOFT_CANCEL;
     slot->soft = PP_SOFT_NONE;
 }
 

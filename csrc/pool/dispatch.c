@@ -101,7 +101,7 @@ void pp_dispatch_own(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_c
 
 static bool dispatchable(const struct pp_slot *slot)
 {
-    return slot->owner == PP_OWNER_LOOP && slot->recall_last == 0 && slot->ping == 0 &&
+    return slot->owner == PP_OWNER_LOOP && slot->recall_last == 0 && slot->health.ping == 0 &&
            !slot->buried && !slot->ending && !atomic_load(&slot->worker.cause);
 }
 

@@ -30,7 +30,7 @@ static struct pp_slot *slot_at(struct pp_list *at)
 
 static void look_at(struct pyproc_pool *pool, struct pp_slot *slot, int64_t when)
 {
-    slot->look_at = when;
+    slot->health.look_at = when;
     if (when < pool->health_at)
         pool->health_at = when;
 }
@@ -49,8 +49,9 @@ static void ask(struct pyproc_pool *pool, struct pp_slot *slot, int64_t now)
 
     pp_list_remove(&slot->idle);
     slot->owner = PP_OWNER_LOOP;
-    slot->ping = ping.nonce = atomic_fetch_add_explicit(&pool->next_id, 1, memory_order_relaxed);
-    slot->silent_at = pp_after(now, ANSWER_TIME);
+    slot->health.ping = ping.nonce =
+        atomic_fetch_add_explicit(&pool->next_id, 1, memory_order_relaxed);
+    slot->health.silent_at = pp_after(now, ANSWER_TIME);
     look_at(pool, slot, pp_after(now, STOP_TIME));
     pp_count(&pool->metrics.workers_pinged);
     if (pp_channel_put(&slot->worker.channel, &ping) < 0)
@@ -74,12 +75,12 @@ static void look(struct pyproc_pool *pool, struct pp_slot *slot, int64_t now)
 {
     bool stopped = pp_usage_stopped(atomic_load(&slot->worker.pid));
 
-    slot->look_at = PP_NEVER;
-    if (stopped && (slot->ping || slot->owner == PP_OWNER_NONE || has_unbegun_call(slot)))
+    slot->health.look_at = PP_NEVER;
+    if (stopped && (slot->health.ping || slot->owner == PP_OWNER_NONE || has_unbegun_call(slot)))
         (void)pp_worker_doom(&slot->worker, "stopped");
-    else if (slot->ping && slot->silent_at <= now)
+    else if (slot->health.ping && slot->health.silent_at <= now)
         (void)pp_worker_doom(&slot->worker, "silent");
-    else if (slot->ping)
+    else if (slot->health.ping)
         look_at(pool, slot, pp_after(now, STOP_TIME));
 }
 
@@ -87,7 +88,7 @@ static void was_stopped(struct pyproc_pool *pool, struct pp_slot *slot)
 {
     int64_t now = pp_now();
 
-    if (slot->buried || !slot->was_ready || slot->ping)
+    if (slot->buried || !slot->was_ready || slot->health.ping)
         return;
     look_at(pool, slot, pp_after(now, STOP_TIME));
     if (can_be_asked(pool, slot))
@@ -110,7 +111,7 @@ void pp_health_stopped(void *token, struct pp_worker *worker)
 void pp_health_suspect(struct pyproc_pool *pool, struct pp_slot *slot)
 {
     slot->owner = PP_OWNER_LOOP;
-    slot->ping = TO_BE_ASKED;
+    slot->health.ping = TO_BE_ASKED;
     look_at(pool, slot, 0);
     pp_loop_wake(pool->loop);
 }
@@ -126,21 +127,21 @@ void pp_health_turn(struct pyproc_pool *pool, int64_t now)
         struct pp_slot *slot = slot_at(at);
 
         if (slot->buried || atomic_load(&slot->worker.cause))
-            slot->look_at = PP_NEVER;
-        else if (slot->ping == TO_BE_ASKED)
+            slot->health.look_at = PP_NEVER;
+        else if (slot->health.ping == TO_BE_ASKED)
             ask(pool, slot, now);
-        else if (slot->look_at <= now)
+        else if (slot->health.look_at <= now)
             look(pool, slot, now);
-        if (slot->look_at < pool->health_at)
-            pool->health_at = slot->look_at;
+        if (slot->health.look_at < pool->health_at)
+            pool->health_at = slot->health.look_at;
     }
 }
 
 const char *pp_health_pong(struct pp_slot *slot, uint64_t nonce)
 {
-    if (slot->ping == 0 || slot->ping != nonce)
+    if (slot->health.ping == 0 || slot->health.ping != nonce)
         return "the worker answered a Ping that nobody sent";
-    slot->ping = 0;
-    slot->look_at = PP_NEVER; /* nobody else has the slot now */
+    slot->health.ping = 0;
+    slot->health.look_at = PP_NEVER; /* nobody else has the slot now */
     return NULL;
 }

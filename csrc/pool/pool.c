@@ -89,10 +89,11 @@ void pp_pool_give_back(struct pyproc_pool *pool, struct pp_slot *slot)
 {
     struct pp_worker *worker = &slot->worker;
     struct pp_want *next = NULL;
-    bool suspect = slot->suspect || slot->soft == PP_SOFT_TIMEOUT || slot->soft == PP_SOFT_CANCEL;
+    bool suspect =
+        slot->health.suspect || slot->soft == PP_SOFT_TIMEOUT || slot->soft == PP_SOFT_CANCEL;
 
     slot->owner = PP_OWNER_NONE;
-    slot->suspect = false;
+    slot->health.suspect = false;
     slot->deadline = PP_NEVER;
     slot->soft = PP_SOFT_NONE;
     slot->memory_limit = 0;

@@ -16,6 +16,7 @@
 #include "include/pyproc.h"
 #include "ipc/memory.h"
 #include "metrics/metrics.h"
+#include "pool/health.h"
 #include "pool/life.h"
 #include "pool/sticky.h"
 #include "pool/violation.h"
@@ -74,14 +75,11 @@ struct pp_slot {
     unsigned cpu_group;    /* of pool->cpus, when it is divided; loop */
     uint32_t base_threads; /* that it had when it became ready; loop */
     enum pp_soft soft;     /* the running call was asked to stop; lock */
-    bool suspect;          /* the last call was; owner */
-    uint64_t ping;         /* nonce of the Ping that is not answered, while the loop owns it; 0 */
-    int64_t silent_at;     /* when the answer must be here; loop */
-    int64_t look_at;       /* when to look if it lives; PP_NEVER: all is well; lock */
-    bool was_ready;        /* loop */
-    bool retired;          /* loop: told to leave */
-    bool buried;           /* loop: the dead callback has run */
-    bool ending;           /* loop: its channel is at the end; the report is awaited */
+    struct pp_health health;
+    bool was_ready; /* loop */
+    bool retired;   /* loop: told to leave */
+    bool buried;    /* loop: the dead callback has run */
+    bool ending;    /* loop: its channel is at the end; the report is awaited */
 
     struct pp_grants grants;   /* of the calls that it runs; owner */
     struct pp_running running; /* see there */
@@ -269,9 +267,7 @@ struct pyproc_pool {
     int64_t watch_pause; /* ns between looks */
     int64_t stops_at;    /* when to look for workers that were stopped; PP_NEVER: nothing runs */
     int64_t health_at;   /* when to look at suspicious workers; PP_NEVER: there are none */
-
-    bool streams_due; /* a reader of a stream has something to say */
-
+    bool streams_due;    /* a reader of a stream has something to say */
     _Atomic uint32_t drained; /* futex: changes when `active` falls to 0, and at each close step */
     _Atomic uint32_t room;    /* futex: changes when room was made in the queue */
     _Atomic uint32_t closed;  /* futex: 1 when the loop is done */
@@ -497,16 +493,6 @@ unsigned pp_life_missing(struct pyproc_pool *pool);
 /* When to look again. */
 int64_t pp_life_next(const struct pyproc_pool *pool);
 
-/* health.c; lock held unless said. */
-/* Loop, lock not held: the keeper says that somebody stopped it. `token` is the pool. */
-void pp_health_stopped(void *token, struct pp_worker *worker);
-/* Any thread: nobody owns the slot, and before it is idle again the loop asks if it lives. */
-void pp_health_suspect(struct pyproc_pool *pool, struct pp_slot *slot);
-/* Loop: what is due. */
-void pp_health_turn(struct pyproc_pool *pool, int64_t now);
-/* Loop, lock not held: NULL, or the rule that was broken. */
-const char *pp_health_pong(struct pp_slot *slot, uint64_t nonce);
-
 /* reload.c; loop thread. */
 /* One step, when there is one to take; lock not held. */
 void pp_reload_turn(struct pyproc_pool *pool);
@@ -551,8 +537,6 @@ struct pp_template *pp_pool_find_template(struct pyproc_pool *pool, uint32_t id)
 /* A worker is dead: a template whose children crash often is renewed. */
 void pp_pool_template_crash(struct pyproc_pool *pool, const struct pp_worker *child);
 /* Lock held: what is due; dooms that are to be carried out; when to look again; burials. */
-/* Somebody stopped a template. */
-void pp_pool_template_stopped(struct pp_worker *worker);
 void pp_pool_templates_due(struct pyproc_pool *pool, int64_t now);
 void pp_pool_templates_kill(struct pyproc_pool *pool);
 int64_t pp_pool_templates_next(const struct pyproc_pool *pool);

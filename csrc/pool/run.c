@@ -124,7 +124,7 @@ static struct pp_slot *slot_new(struct pyproc_pool *pool, unsigned generation)
     pp_list_init(&slot->inflight);
     pp_list_init(&slot->own);
     pp_list_init(&slot->bonds);
-    slot->deadline = slot->due_at = slot->look_at = PP_NEVER;
+    slot->deadline = slot->due_at = slot->health.look_at = PP_NEVER;
     slot->generation = generation;
     pp_worker_init(&slot->worker);
     (void)pthread_mutex_lock(&pool->lock);
@@ -486,8 +486,7 @@ static void arm(struct pyproc_pool *pool)
     int64_t at = earlier(earlier(pool->recall_at, pool->close_at), pool->dumps_at);
     struct pp_list *link, *after;
 
-    at = earlier(at, earlier(pool->stops_at, pool->progress_at));
-    at = earlier(at, pool->health_at);
+    at = earlier(at, earlier(earlier(pool->stops_at, pool->health_at), pool->progress_at));
     at = earlier(at, earlier(pool->watch_at, pp_pool_templates_next(pool)));
     at = earlier(at, pp_life_next(pool));
     if (pool->n_expiry > 0)

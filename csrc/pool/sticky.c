@@ -437,7 +437,8 @@ void pp_sticky_turn(struct pyproc_pool *pool, struct pp_done *done)
         struct pp_slot *slot = pp_container(at, struct pp_slot, link);
 
         if (!pp_list_empty(&slot->own) && slot->n_inflight == 0 && pp_slot_serves(slot) &&
-            slot->owner != PP_OWNER_LEASED && slot->recall_last == 0 && !slot->ending)
+            slot->owner != PP_OWNER_LEASED && slot->recall_last == 0 && slot->health.ping == 0 &&
+            !slot->ending)
             serve(pool, slot);
     }
 }
