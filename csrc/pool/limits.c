@@ -227,6 +227,7 @@ void pp_limits_due(struct pyproc_pool *pool, int64_t now)
     struct pp_list *at;
 
     stops_due(pool, now);
+    pp_health_turn(pool, now);
     if (pool->watch_at > now)
         return;
     for (at = pool->slots.next; at != &pool->slots; at = at->next) {

@@ -260,14 +260,13 @@ struct pyproc_pool {
     struct pp_list guests;          /* who else lives on the loop thread */
     unsigned room_waiters;          /* threads in submit that wait for room */
     int32_t keeper_pid;
-    unsigned generation; /* of the application's code; the first is 1 */
-    bool one_each;       /* output is counted: no calls are written ahead */
-    bool watches;        /* some call has a limit of memory or processor time */
-    int64_t watch_at;    /* when to look; PP_NEVER: nothing runs */
-    int64_t watch_pause; /* ns between looks */
-    int64_t stops_at;    /* when to look for workers that were stopped; PP_NEVER: nothing runs */
-    int64_t health_at;   /* when to look at suspicious workers; PP_NEVER: there are none */
-    bool streams_due;    /* a reader of a stream has something to say */
+    unsigned generation;         /* of the application's code; the first is 1 */
+    bool one_each;               /* output is counted: no calls are written ahead */
+    bool watches;                /* some call has a limit of memory or processor time */
+    int64_t watch_at;            /* when to look; PP_NEVER: nothing runs */
+    int64_t watch_pause;         /* ns between looks */
+    int64_t stops_at, health_at; /* when to look for stopped workers, at suspicious ones; NEVER */
+    bool streams_due;            /* a reader of a stream has something to say */
     _Atomic uint32_t drained; /* futex: changes when `active` falls to 0, and at each close step */
     _Atomic uint32_t room;    /* futex: changes when room was made in the queue */
     _Atomic uint32_t closed;  /* futex: 1 when the loop is done */

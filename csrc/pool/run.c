@@ -143,8 +143,7 @@ static void slot_free(struct pyproc_pool *pool, struct pp_slot *slot)
     free(slot);
 }
 
-/* Something is on its way: more cannot be started now. */
-enum { COMING = 1 };
+enum { COMING = 1 }; /* something is on its way: more cannot be started now */
 
 int pp_pool_start_slot(struct pyproc_pool *pool, struct pp_template *template, unsigned generation,
                        struct pp_slot **slotp)
@@ -519,7 +518,6 @@ static void locked_turn(struct pyproc_pool *pool, struct pp_done *done)
     check_deadlines(pool, now, done);
     pp_pool_templates_due(pool, now);
     pp_limits_due(pool, now);
-    pp_health_turn(pool, now);
     if (pool->recall_at <= now) {
         pool->recall_at = PP_NEVER;
         pp_recall_all(pool, done);
