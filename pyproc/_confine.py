@@ -64,10 +64,10 @@ class Confinement:
         #: Why nobody listens to calls that are never allowed, an errno; 0: the host does.
         self.unheard = 0
         self.first, self.second = Box(), Box()
+        self._options = options
         if wanted.profile == "none":
             return
         self._abi = _core.landlock_abi()
-        self._options = options
         try:
             self._plan()
         except BaseException:
@@ -75,6 +75,11 @@ class Confinement:
             raise
 
     # ---- what Pool asks ----
+
+    @property
+    def python(self) -> str:
+        """The workers' interpreter."""
+        return str(self._options["python"])
 
     @property
     def name(self) -> str:

@@ -97,10 +97,17 @@ class Watching:
     def isolation_report(self, probe: bool = False) -> list[Line]:
         """What keeps the workers in, each line with its source: "kernel", "keeper" or "worker".
 
-        probe: kernel lines of every living worker, not of the oldest only.
+        probe: kernel lines of every living worker, not of the oldest only; and lines "probe: ...",
+        for which a worker of its own, without the application, tries what must not work and says
+        what the kernel answered. That takes a start, and raises what a start may.
         """
         pids = [worker[1] for worker in self._core.workers() if worker[1]]
-        return self._confined.report(pids if probe else pids[:1])
+        found = self._confined.report(pids if probe else pids[:1])
+        if probe:
+            from pyproc import _probe
+
+            found += _probe.lines(self._confined.wanted, self._confined.python)
+        return found
 
     def events(self) -> list[Event]:
         """The newest 1000 events of the pool, oldest first; Pool(on_event=) is told each one."""
