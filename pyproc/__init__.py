@@ -5,6 +5,7 @@ Names are looked up when they are first used: importing this package costs a wor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyproc.actors import Actor as Actor
     from pyproc.audit import AuditLog as AuditLog
     from pyproc.bars import Progress as Progress
     from pyproc.beneath import open_beneath as open_beneath
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Actor": "actors",
     "AuditLog": "audit",
     "open_beneath": "beneath",
     "safe_path": "beneath",

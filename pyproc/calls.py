@@ -5,6 +5,7 @@ The leased call is the fast one: nothing is looked at before it while nothing is
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -21,6 +22,7 @@ from pyproc.resilience import Guard, Retry, is_failure
 from pyproc.streams import AsyncStream, Stream
 
 if TYPE_CHECKING:
+    from pyproc.actors import Actor, Restart
     from pyproc.bars import Progress
     from pyproc.files import Attachments
     from pyproc.pool import Pool
@@ -36,6 +38,8 @@ def with_progress(rare: dict[str, Any] | None) -> dict[str, Any]:
 
 class Calls:
     """The ways to call, with fixed options; what `Pool.options` answers. Any thread."""
+
+    restart: Restart = 0  # of actors
 
     def __init__(
         self,
@@ -205,6 +209,22 @@ class Calls:
             )  # fmt: skip
             given.taken()
         return number
+
+    def actor(self, name: str, /, *args: Any, **kwargs: Any) -> Actor:
+        """Makes an object of an exposed class, in one worker, and answers its handle; blocks.
+
+        Its methods are called in that worker, one at a time. options(restart=n) has it made again,
+        with the same arguments, when its worker ended, n times or "always". Raises what the class
+        raises, UnknownFunction for what is no exposed class, and as `call`.
+        """
+        from pyproc.actors import Actor
+
+        return Actor(self, name, args, kwargs)
+
+    async def aactor(self, name: str, /, *args: Any, **kwargs: Any) -> Actor:
+        """The same for asyncio."""
+        made = await aio.in_thread(functools.partial(self.actor, name, *args, **kwargs))
+        return cast("Actor", made)
 
     async def acall(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
         """`call` for asyncio: cancelling the awaiting task stops the work."""

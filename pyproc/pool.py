@@ -216,6 +216,7 @@ class Pool(Calls, Lifecycle, Watching):
         item_timeout: float | None = None,
         buffersize: int | None = None,
         on_progress: Callable[[Progress], object] | None = None,
+        restart: int | Literal["always"] = 0,
         **others: Never,
     ) -> Calls:
         """The same calls with other options.
@@ -233,7 +234,8 @@ class Pool(Calls, Lifecycle, Watching):
         item_timeout: seconds that a stream's generator may take for an item, not counting the time
         that it waits for its reader. buffersize: items that it may be ahead of the reader.
         on_progress: called with what the function gives to `pyproc.progress`, at most every 20 ms;
-        on a thread of the pool, of acall on the loop's, of a stream on the reader's.
+        on a thread of the pool, of acall on the loop's, of a stream on the reader's. restart: how
+        often an actor is made again when its worker has ended.
         """
         if others:
             _options.refuse_limits(others)
@@ -241,7 +243,7 @@ class Pool(Calls, Lifecycle, Watching):
             config.check_seconds(timeout, "timeout")
         if queue_timeout is not False:
             config.check_seconds(queue_timeout, "queue_timeout")
-        return Calls(
+        calls = Calls(
             self,
             timeout,
             queue_timeout,
@@ -257,6 +259,11 @@ class Pool(Calls, Lifecycle, Watching):
             streaming=_options.streaming(item_timeout, buffersize),
             on_progress=_options.function(on_progress, "on_progress"),
         )
+        if restart != 0:
+            from pyproc.actors import check_restart
+
+            calls.restart = check_restart(restart)
+        return calls
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str] | None = None, **options: Any) -> Self:

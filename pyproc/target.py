@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, get_type_hints
 
 from pyproc.worker.executing import Runner
+from pyproc.worker.hosting import Part
 from pyproc.worker.registry import App
 
 ATTRIBUTE, FILE, MODULE, FUNCTIONS = 1, 2, 3, 4
@@ -132,6 +133,11 @@ def _of_app(app: App) -> dict[str, Any]:
         )
     if not app.functions:
         raise ValueError("target: the App exposes no function")
+    if any(isinstance(function, Part) for function in app.functions.values()):
+        raise ValueError(
+            "target: an App that exposes a class must be importable (not in the main script or a "
+            "notebook): put it in a module"
+        )
     sources = [(name, *_source(function)[1:]) for name, function in app.functions.items()]
     return {"target_kind": FUNCTIONS, "target": "", "functions": sources}
 

@@ -68,7 +68,8 @@ class App:
     def expose(self, function: Any = None, /, *, name: str | None = None) -> Any:  # noqa: F811
         """Offers a function to the host; a decorator, with or without arguments.
 
-        The function itself stays as it is. TypeError: it cannot be called. ValueError: the name
+        Of a class it offers objects that live in a worker: `Pool.actor`. What is offered stays as
+        it is. TypeError: it cannot be called. ValueError: the name
         is empty, too long, or taken by another function.
         """
         if name is not None:
@@ -130,6 +131,15 @@ class App:
                     f"{_kind(function)} has no name to be called by: use expose(name=...)"
                 )
             _check_name(name)
+        if isinstance(function, type):
+            from pyproc.worker import hosting
+
+            hosting.expose(self, function, name)
+            return function
+        self._put(function, name)
+        return function
+
+    def _put(self, function: Any, name: str) -> None:
         taken = self._functions.get(name)
         if taken is not None and taken is not function and not _is_notebook(function, taken):
             raise ValueError(
@@ -137,7 +147,6 @@ class App:
                 f"give one of them another name with expose(name=...)"
             )
         self._functions[name] = function
-        return function
 
     def __repr__(self) -> str:
         return f"<pyproc.App of {self.module} with {len(self._functions)} functions>"

@@ -71,6 +71,20 @@ def errors(pool: Pool) -> None:
         print(refused.path)
 
 
+@app.expose
+class Session:
+    def add(self, n: int) -> list[int]:
+        return [n]
+
+
+async def use_actors(pool: Pool) -> None:
+    with pool.options(restart=3).actor("Session", "anna", log=None) as session:
+        print(session.add(1), session.add.submit(2).result(), await session.add.acall(3))
+    async with await pool.aactor("Session") as other:
+        actor: pyproc.Actor = other
+        print(actor, [item async for item in actor.add.astream(1)])
+
+
 class Numbers(Protocol):
     def double(self, n: int) -> int: ...
     async def half(self, n: int) -> float: ...
