@@ -19,6 +19,8 @@ enum { PP_KEYS_MAX = 10000, PP_ACTORS_MAX = 10000 };
 enum { PP_KEY_BUCKETS = 4096 };
 
 struct pp_slot;
+struct pp_want;
+struct pp_done;
 
 /* Owned by the table; lives while it has users. */
 struct pp_bond {
@@ -43,5 +45,25 @@ struct pp_sticky {
     size_t n_own_calls; /* of them calls */
     size_t n_keys, n_actors;
 };
+
+void pp_sticky_init(struct pp_sticky *sticky);
+void pp_sticky_deinit(struct pp_sticky *sticky); /* no lock */
+/* Finds or makes what the request's key is tied to, for `want`, until pp_sticky_unbond. VALUE, or
+ * why it cannot be had. */
+enum pyproc_end pp_sticky_bond(struct pyproc_pool *pool, const struct pyproc_request *request,
+                               struct pp_want *want);
+const char *pp_sticky_text(enum pyproc_end end); /* what that means; no lock */
+void pp_sticky_unbond(struct pyproc_pool *pool, struct pp_want *want); /* none is fine */
+/* The worker of a want with a bond, when it can be had at once; NULL: it has to wait. */
+struct pp_slot *pp_sticky_idle(struct pyproc_pool *pool, struct pp_want *want);
+/* Of line.c, for wants with a bond; the second without the rest of the accounts. */
+void pp_sticky_wait(struct pyproc_pool *pool, struct pp_want *want, bool again);
+void pp_sticky_unwait(struct pyproc_pool *pool, struct pp_want *want);
+/* Who waits for this slot alone and is its next; NULL: nobody, or the pool's line is before. */
+struct pp_want *pp_sticky_next(const struct pyproc_pool *pool, const struct pp_slot *slot);
+/* Any that waits with a bond; NULL: none. */
+struct pp_want *pp_sticky_any(const struct pyproc_pool *pool);
+/* Loop: ties keys to workers, and gives workers that have nothing to do what waits for them. */
+void pp_sticky_turn(struct pyproc_pool *pool, struct pp_done *done);
 
 #endif
