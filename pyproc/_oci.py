@@ -65,7 +65,7 @@ class _Reader:
 
     def action(self, key: str, entry: dict[str, Any], name: str, number: str) -> int:
         action = entry.get(name)
-        if action not in _ACTIONS:
+        if not isinstance(action, str) or action not in _ACTIONS:
             raise self.wrong(f"{key}{name}", f"unknown action {action!r}")
         code = entry.get(number)
         if code is None:
@@ -75,12 +75,23 @@ class _Reader:
         value = _ACTIONS[action]
         return value | code if action == "SCMP_ACT_ERRNO" else value
 
+    def listed(self, key: str, value: object) -> list[Any]:
+        """An array; null stands for an empty one, as in Go."""
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise self.wrong(key, f"a list is needed, not {value!r:.100}")
+        return value
+
     def architectures(self, profile: dict[str, Any]) -> list[str]:
         found: list[str] = []
-        listed = list(profile.get("architectures") or [])
-        for i, entry in enumerate(profile.get("archMap") or []):
+        listed = list(self.listed("architectures", profile.get("architectures")))
+        for i, entry in enumerate(self.listed("archMap", profile.get("archMap"))):
+            if not isinstance(entry, dict):
+                raise self.wrong(f"archMap[{i}]", "an object is needed")
             self.known(f"archMap[{i}].", entry, ("architecture", "subArchitectures"))
-            listed += [entry.get("architecture"), *(entry.get("subArchitectures") or [])]
+            below = self.listed(f"archMap[{i}].subArchitectures", entry.get("subArchitectures"))
+            listed += [entry.get("architecture"), *below]
         for i, name in enumerate(listed):
             plain = str(name).removeprefix("SCMP_ARCH_").lower()
             if not str(name).startswith("SCMP_ARCH_") or plain not in _ARCHITECTURES:
@@ -96,7 +107,7 @@ class _Reader:
         value: Any = entry.get("value")
         two: Any = entry.get("valueTwo", 0)
         op = entry.get("op")
-        if op not in _OPERATORS:
+        if not isinstance(op, str) or op not in _OPERATORS:
             raise self.wrong(f"{key}.op", f"unknown operator {op!r}")
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index <= 5:
             raise self.wrong(f"{key}.index", f"from 0 to 5 is possible, not {index!r}")
@@ -124,7 +135,8 @@ class _Reader:
         if not isinstance(names, list) or not names:
             raise self.wrong(f"{key}.names", "a list of names is needed")
         args = tuple(
-            self.condition(f"{key}.args[{i}]", arg) for i, arg in enumerate(entry.get("args") or [])
+            self.condition(f"{key}.args[{i}]", arg)
+            for i, arg in enumerate(self.listed(f"{key}.args", entry.get("args")))
         )
         if len({arg[0] for arg in args}) < len(args):
             # libseccomp allows one condition an argument; OCI then means "any of them".
@@ -150,10 +162,7 @@ def compiled(path: str) -> bytes:
     )
     standard = reader.action("", profile, "defaultAction", "defaultErrnoRet")
     rules: list[calls.Rule] = []
-    listed = profile.get("syscalls") or []
-    if not isinstance(listed, list):
-        raise reader.wrong("syscalls", "a list is needed")
-    for i, entry in enumerate(listed):
+    for i, entry in enumerate(reader.listed("syscalls", profile.get("syscalls"))):
         rules += reader.rules(f"syscalls[{i}]", entry)
     # What is never allowed is for stage one, unless this is as strict.
     rules = [rule for rule in rules if rule[0] not in calls.NEVER or rule[1] in _ENDS]

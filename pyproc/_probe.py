@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ def lines(wanted: Sandbox, python: str) -> list[Line]:
         with open(path, "w"):
             os.chmod(path, 0o644)
         with Pool(
-            target, workers=1, python=python, sandbox=wanted, start_method="exec",
+            target, workers=1, python=None if python == sys.executable else python, sandbox=wanted, start_method="exec",
             timeouts=Timeouts(start=_START, task=_START), output="drop",
         ) as pool:  # fmt: skip
             answers = pool.call("attempts", path, os.getpid())
