@@ -30,7 +30,8 @@ def lines(wanted: Sandbox, python: str) -> list[Line]:
             os.chmod(path, 0o644)
         with Pool(
             target, workers=1, python=None if python == sys.executable else python,
-            sandbox=wanted, start_method="exec", timeouts=Timeouts(start=_START, task=_START), output="drop",
+            sandbox=wanted, start_method="exec", output="drop",
+            timeouts=Timeouts(start=_START, task=_START),
         ) as pool:  # fmt: skip
             answers = pool.call("attempts", path, os.getpid())
             found = [Line(f"probe: {deed}", answer, "worker") for deed, answer in answers]
