@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stacks import killed_with_stack
 
 from pyproc import Limits, OutputLimitExceeded, Pool, ResultTooLarge
 
@@ -54,11 +55,10 @@ def test_one_byte_more_is_an_error(pool: Pool, way: Way) -> None:
 @both_ways
 def test_a_flood_ends_with_its_worker(pool: Pool, way: Way) -> None:
     before = pool.call("pid")
-    with pytest.raises(OutputLimitExceeded) as caught:
-        way(pool, "flood")
-    assert caught.value.cause == "output"
-    assert caught.value.signal == 9
-    assert "in flood" in (caught.value.python_stack or "")
+    error = killed_with_stack(OutputLimitExceeded, lambda: way(pool, "flood"))
+    assert error.cause == "output"
+    assert error.signal == 9
+    assert "in flood" in (error.python_stack or "")
     assert pool.call("pid") != before
 
 

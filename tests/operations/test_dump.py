@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from stacks import killed_with_stack
 
 from pyproc import Pool, WorkerCrashed
 from pyproc.cli import main
@@ -90,12 +91,15 @@ def test_a_time_limit_after_a_look_still_stops_the_call_with_its_stack(
     from pyproc import TaskTimeout
 
     with Pool(target, workers=1) as pool:
-        future = pool.options(timeout=1.0).submit("work_in_here", str(tmp_path / "never"))
-        wait_for(lambda: pool.workers()[0].state == "busy")
-        pool.dump(pool.workers()[0].id)
-        with pytest.raises(TaskTimeout) as caught:
+
+        def look_and_wait() -> None:
+            future = pool.options(timeout=1.0).submit("work_in_here", str(tmp_path / "never"))
+            wait_for(lambda: any(worker.state == "busy" for worker in pool.workers()))
+            pool.dump(next(worker.id for worker in pool.workers() if worker.state == "busy"))
             future.result(DEADLINE)
-        assert "work_in_here" in (caught.value.python_stack or "")
+
+        error = killed_with_stack(TaskTimeout, look_and_wait)
+        assert "work_in_here" in (error.python_stack or "")
 
 
 def test_a_worker_that_cannot_answer_is_left_alone_and_the_reason_told(target: Path) -> None:

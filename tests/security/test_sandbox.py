@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stacks import killed_with_stack
 
 from pyproc import Limits, Pool, Sandbox, TaskTimeout, Timeouts, WorkerCrashed
 
@@ -180,9 +181,9 @@ def test_a_crash_in_a_sandbox_has_its_stack(boxed: Pool) -> None:
 
 
 def test_a_hang_in_a_sandbox_ends_by_its_deadline_with_its_stack(boxed: Pool) -> None:
-    with pytest.raises(TaskTimeout) as caught:
-        boxed.options(timeout=0.3).call("spin")
-    assert "spin" in (caught.value.python_stack or "")
+    calls = boxed.options(timeout=0.3)
+    error = killed_with_stack(TaskTimeout, lambda: calls.call("spin"))
+    assert "spin" in (error.python_stack or "")
 
 
 @pytest.mark.parametrize("profile", PROFILES)
