@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from pyproc import _core, aio, context, mapping
 from pyproc.buffers import Parcel
 from pyproc.codec import convert, decode_value, encode_arguments
-from pyproc.errors import Error
+from pyproc.errors import Error, QueueFull
 from pyproc.files import NO_FILES, encode_call
 from pyproc.future import Future
 from pyproc.identity import identity
@@ -159,7 +159,11 @@ class Calls:
             except Error as error:
                 future.refuse(error)
                 return future
-        future.start(future._calls._submit(future, function, patient))
+        try:
+            future.start(future._calls._submit(future, function, patient))
+        except QueueFull as error:
+            self._guard.tell(function, error, None)
+            raise
         return future
 
     def _parcel(self, files: bool = True) -> Parcel:

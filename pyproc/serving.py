@@ -79,6 +79,8 @@ class Daemon:
 
 __all__ = ["Daemon", "Server", "key_names", "raise_descriptors", "serve"]
 
+#: Descriptors that a daemon needs besides its clients'.
+DESCRIPTORS_BESIDE = 1024
 SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
 
@@ -138,7 +140,13 @@ def serve(
     if len(found) > 1:
         raise ValueError(f"systemd has opened {len(found)} sockets: one is served")
     rules = None if policy is None else access.load(policy)
-    raise_descriptors(int(options.get("max_clients", 10000)) + 1024)
+    wanted = int(options.get("max_clients", 10000)) + DESCRIPTORS_BESIDE
+    there = raise_descriptors(wanted)
+    if "max_clients" in options and there < wanted:
+        raise ValueError(
+            f"max_clients={options['max_clients']}: {wanted} descriptors are needed, and this "
+            f"process may have {there} (ulimit -Hn, LimitNOFILE= under systemd)"
+        )
     with contextlib.ExitStack() as stack:
         pools: dict[str, Pool] = {}
         for tenant in _tenants(rules):

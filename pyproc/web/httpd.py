@@ -116,11 +116,12 @@ class HTTPServer:
         )  # fmt: skip
         await self._stop.wait()
         server.close()
+        await _turns()  # what was just accepted gets its transport, which can be cut off
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await asyncio.sleep(0)  # what was cut off is closed in the next turn
+        await _turns()  # and is closed
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._open) >= CONNECTIONS_MOST:
@@ -199,6 +200,12 @@ class HTTPServer:
             self._on_refused("a wrong token" if token else "no token")
         await asyncio.sleep(WRONG_SECONDS)
         raise _Refused(_words(401, "a token is needed", **{"WWW-Authenticate": "Bearer"}))
+
+
+async def _turns() -> None:
+    """The loop carries out what it has begun."""
+    for _ in range(8):
+        await asyncio.sleep(0)
 
 
 def _parse(head: bytes) -> tuple[str, dict[str, str]]:

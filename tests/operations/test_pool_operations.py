@@ -18,6 +18,7 @@ from pyproc import (
     Limits,
     MemoryLimitExceeded,
     Pool,
+    QueueFull,
     Rate,
     RateLimited,
     UnknownFunction,
@@ -217,3 +218,15 @@ def test_a_log_that_cannot_be_written_opens_no_pool(app: str) -> None:
         Pool(app, workers=1, audit="no/such/directory/a.jsonl")
     with pytest.raises(TypeError, match="a path or a pyproc.AuditLog"):
         Pool(app, workers=1, audit=3)  # type: ignore[arg-type]
+
+
+def test_a_call_that_a_full_queue_refuses_is_in_the_log(app: str) -> None:
+    with Pool(app, workers=1, max_queue=1, audit="a.jsonl") as pool:
+        busy = pool.submit("nap", 600.0)
+        wait_for(lambda: pool.stats()["calls_running"] == 1)
+        with pytest.raises(QueueFull):
+            for number in range(10):
+                pool.submit("double", number)
+        busy.kill()
+    (line,) = events_of("a.jsonl", "request.refused")
+    assert (line["function"], line["error"]) == ("double", "QueueFull")

@@ -44,6 +44,11 @@ def serving(pool: pyproc.Pool, http: str = "127.0.0.1:0", **options: Any) -> Ite
             one.close()
 
 
+def place_of(server: HTTPServer) -> tuple[str, int]:
+    """Where an address of the network leads."""
+    return str(server.address[0]), int(server.address[1])
+
+
 def exchange(server: HTTPServer, request: bytes) -> bytes:
     """What comes for these bytes until the server closes; "" when it does without a word."""
     if isinstance(server.address, str):
@@ -51,7 +56,7 @@ def exchange(server: HTTPServer, request: bytes) -> bytes:
         connection.settimeout(DEADLINE)
         connection.connect(server.address)
     else:
-        connection = socket.create_connection(server.address[:2], timeout=DEADLINE)
+        connection = socket.create_connection(place_of(server), timeout=DEADLINE)
     got = b""
     with connection, contextlib.suppress(ConnectionError):
         connection.sendall(request)
@@ -198,7 +203,7 @@ def test_others_get_in_by_tls_and_token_only(pool: pyproc.Pool, tmp_path: Path) 
     options = {"tls_cert": cert, "tls_key": key, "token_file": token(tmp_path)}
     with serving(pool, "0.0.0.0:0", on_refused=refused.append, **options) as server:
         context = ssl.create_default_context(cafile=str(cert))
-        port = server.address[1]
+        port = int(server.address[1])
 
         def status(headers: dict[str, str]) -> int:
             connection = http.client.HTTPSConnection(
@@ -262,7 +267,7 @@ def test_what_is_no_plain_request_gets_no_page(
 def test_half_open_clients_are_cut_off_and_make_room(pool: pyproc.Pool) -> None:
     with serving(pool) as server, contextlib.ExitStack() as stack:
         for _ in range(CONNECTIONS_MOST + 20):
-            half = stack.enter_context(socket.create_connection(server.address[:2]))
+            half = stack.enter_context(socket.create_connection(place_of(server)))
             half.sendall(b"GET / HT")
         until(lambda: exchange(server, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n") != b"")
         assert pool.call("double", 3) == 6
@@ -270,12 +275,12 @@ def test_half_open_clients_are_cut_off_and_make_room(pool: pyproc.Pool) -> None:
 
 def test_closing_ends_connections_that_are_open(pool: pyproc.Pool) -> None:
     with serving(pool) as server:
-        half = socket.create_connection(server.address[:2], timeout=DEADLINE)
+        half = socket.create_connection(place_of(server), timeout=DEADLINE)
         half.sendall(b"GET /")
     with half, contextlib.suppress(ConnectionError):
         assert half.recv(1) == b""
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(server.address[:2], timeout=DEADLINE)
+        socket.create_connection(place_of(server), timeout=DEADLINE)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (setup-system.sh ci)")
