@@ -115,8 +115,11 @@ class HTTPServer:
             ssl_handshake_timeout=None if self._place.tls is None else HEAD_SECONDS,
         )  # fmt: skip
         await self._stop.wait()
+        # Nothing is accepted any more, and what was gets its transport, which can be cut off:
+        # a server that is closed meanwhile would leave the bare socket open.
+        asyncio.get_running_loop().remove_reader(self._listener)
+        await _turns()
         server.close()
-        await _turns()  # what was just accepted gets its transport, which can be cut off
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
