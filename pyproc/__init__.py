@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from pyproc.worker.context import current as current
     from pyproc.worker.context import progress as progress
     from pyproc.worker.registry import App as App
+    from pyproc.worker.registry import Batch as Batch
     from pyproc.worker.registry import expose as expose
     from pyproc.worker.registry import run_worker as run_worker
 
@@ -105,6 +106,7 @@ _HOMES = {
     "Durations": "watching",
     "Latency": "watching",
     "App": "worker.registry",
+    "Batch": "worker.registry",
     "Current": "worker.context",
     "current": "worker.context",
     "progress": "worker.context",

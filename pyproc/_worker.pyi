@@ -42,7 +42,7 @@ class Worker:
     def hello(self) -> tuple[Any, ...]: ...
     def ready(
         self,
-        functions: list[tuple[bytes, bytes, int]],
+        functions: list[tuple[bytes, bytes, int, int, int]],
         python_version: bytes,
         prefix: bytes,
         base_prefix: bytes,

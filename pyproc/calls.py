@@ -68,7 +68,7 @@ class Calls:
         self._carries = bool(pool._carried) and not is_pinned
         self.key = key  # what calls are counted under by Rate(by="key")
         self.on_progress = on_progress
-        self._shares: bool = pool._in_flight > 1
+        self._shares: bool = pool._shares
         self._streaming = streaming or {}  # options that only streams have, likewise
         self._rare = rare  # options that few calls have, by the core's names
 
@@ -80,7 +80,7 @@ class Calls:
         CPUTimeExceeded, WorkerStartError, ResultTooLarge, ProtocolError, TaskQuarantined,
         CircuitOpen, PoolClosed.
         """
-        if self.on_progress is not None or (self._shares and self._core.shares(function)):
+        if self.on_progress is not None or (self._shares and self._core.shares(function) > 0):
             return self._call_watched(function, args, kwargs)
         if self._guard.hot or self._retries:
             return self._call_guarded(function, args, kwargs)

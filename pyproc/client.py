@@ -91,7 +91,7 @@ class Client(_ServedCalls):
         )
         about = self._core.about()
         self._most = max(1, int(about["max_in_flight"]))
-        self._in_flight = 1  # what runs side by side is the server's business
+        self._shares = False  # what shares a worker is the server's business
         self._chunk_max: int | None = None if about["sees_all"] else 1
         self._delivery = Delivery(self._events.take)
         super().__init__(cast("Any", self))

@@ -100,7 +100,7 @@ class Mapping(Iterator[Any]):
         self._source = iter(iterable)
         self._options = options
         self._type = calls._result_type(function)
-        self._is_shared = calls._shares and calls._core.shares(function)
+        self._is_shared = calls._core.shares(function) if calls._shares else 0  # how many
         self._ends: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self._chunks: deque[_Chunk] = deque()  # in order of their items
         self._waiting: dict[int, tuple[_Chunk, list[Any]]] = {}
@@ -184,7 +184,7 @@ class Mapping(Iterator[Any]):
 
     def _ahead(self) -> int:
         pool = self._calls._pool
-        return pool._most * (2 * pool._in_flight if self._is_shared else 4)
+        return pool._most * max(2 * self._is_shared, 4)
 
     def _fill(self) -> None:
         while not self._exhausted and len(self._waiting) < self._ahead():

@@ -170,7 +170,6 @@ class Pool(Calls, Lifecycle, Watching):
         self._confined = Confinement(sandboxes.of(sandbox), options)
         options |= self._confined.as_core()
         self._least, self._most = least, most
-        self._in_flight = max_in_flight
         self._chunk_max = (recycle or Recycle()).chunk_max
         self._task_timeout = (timeouts or Timeouts()).task
         self._counts_output = limits is not None and limits.output is not None
@@ -188,6 +187,7 @@ class Pool(Calls, Lifecycle, Watching):
             del self._delivery  # the error's traceback holds this frame: give the queue back now
             raise
         self._core = core
+        self._shares = any(core.shares(name) for name in core.functions())
         super().__init__(self)
         self._closed = False
         _open_pools.add(self)

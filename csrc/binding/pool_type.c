@@ -121,14 +121,14 @@ static void pool_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-/* Whether calls of that function may run side by side. */
+/* How many calls of that function may share a worker. */
 static PyObject *pool_shares(PyObject *self, PyObject *name)
 {
     struct pyproc_bytes function;
 
     if (pp_utf8(name, &function) < 0)
         return NULL;
-    return PyBool_FromLong(pyproc_shares(pp_pool_of(self), function));
+    return PyLong_FromUnsignedLong(pyproc_shares(pp_pool_of(self), function));
 }
 
 static PyObject *pool_close(PyObject *self, PyTypeObject *type, PyObject *const *args,
@@ -418,7 +418,7 @@ static PyMethodDef pool_methods[] = {
     {"stream_more", FAST(pp_pool_stream_more), FAST_FLAGS,
      PyDoc_STR("stream_more(id, items, bytes, waits) -> whether the stream goes on")},
     {"shares", pool_shares, METH_O,
-     PyDoc_STR("shares(function) -> whether its calls may run side by side")},
+     PyDoc_STR("shares(function) -> how many of its calls may share a worker")},
     {"stream_close", pp_pool_stream_close, METH_O,
      PyDoc_STR("stream_close(id) -> whether the stream was still open")},
     {"close", FAST(pool_close), FAST_FLAGS, PyDoc_STR("close(timeout)")},

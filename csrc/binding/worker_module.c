@@ -33,7 +33,7 @@ static PyObject *text_of(const struct pp_bytes *bytes)
     return PyUnicode_DecodeUTF8((const char *)bytes->data, (Py_ssize_t)bytes->size, NULL);
 }
 
-static int is_ready(const struct pp_worker_object *self)
+int pp_worker_is_ready(const struct pp_worker_object *self)
 {
     if (self->worker)
         return 1;
@@ -95,7 +95,7 @@ static PyObject *worker_hello(PyObject *object, PyObject *unused)
     int r;
 
     (void)unused;
-    if (!is_ready(self))
+    if (!pp_worker_is_ready(self))
         return NULL;
     r = pp_worker_hello(self->worker, &pp_worker_python_calls, self, &hello);
     if (r < 0)
@@ -118,10 +118,15 @@ static int read_info(PyObject *pair, struct pp_function_info *info)
 {
     const char *name, *signature;
     Py_ssize_t n_name, n_signature;
+    unsigned long long wait;
+    unsigned batch;
     int kind;
 
-    if (!PyArg_ParseTuple(pair, "y#y#i", &name, &n_name, &signature, &n_signature, &kind))
+    if (!PyArg_ParseTuple(pair, "y#y#iIK", &name, &n_name, &signature, &n_signature, &kind, &batch,
+                          &wait))
         return -1;
+    info->batch = batch;
+    info->batch_wait_us = wait;
     info->kind = (enum pp_function_kind)kind;
     info->name = (struct pp_bytes){(const uint8_t *)name, (size_t)n_name};
     info->signature = (struct pp_bytes){(const uint8_t *)signature, (size_t)n_signature};
@@ -159,8 +164,9 @@ static PyObject *worker_ready(PyObject *object, PyObject *args)
     PyObject *functions;
     int r;
 
-    if (!is_ready(self) || !PyArg_ParseTuple(args, "O!y#y#y#", &PyList_Type, &functions, &texts[0],
-                                             &sizes[0], &texts[1], &sizes[1], &texts[2], &sizes[2]))
+    if (!pp_worker_is_ready(self) ||
+        !PyArg_ParseTuple(args, "O!y#y#y#", &PyList_Type, &functions, &texts[0], &sizes[0],
+                          &texts[1], &sizes[1], &texts[2], &sizes[2]))
         return NULL;
     for (size_t i = 0; i < 3; i++)
         *fields[i] = (struct pp_bytes){(const uint8_t *)texts[i], (size_t)sizes[i]};
@@ -177,7 +183,7 @@ static PyObject *worker_closes(PyObject *object, PyObject *unused)
     struct pp_worker_object *self = (struct pp_worker_object *)object;
 
     (void)unused;
-    return is_ready(self) ? PyBool_FromLong(pp_worker_closes(self->worker)) : NULL;
+    return pp_worker_is_ready(self) ? PyBool_FromLong(pp_worker_closes(self->worker)) : NULL;
 }
 
 static PyObject *worker_confine(PyObject *object, PyObject *unused)
@@ -186,7 +192,7 @@ static PyObject *worker_confine(PyObject *object, PyObject *unused)
     int r;
 
     (void)unused;
-    if (!is_ready(self))
+    if (!pp_worker_is_ready(self))
         return NULL;
     r = pp_worker_confine(self->worker);
     return r < 0 ? raise_errno(r) : PyBool_FromLong(r == PP_WORKER_CONFINED);
@@ -198,7 +204,7 @@ static PyObject *worker_fail(PyObject *object, PyObject *described)
     struct pp_message message = {0};
     int r;
 
-    if (!is_ready(self) || pp_worker_fill_failure(self, described, &message) < 0)
+    if (!pp_worker_is_ready(self) || pp_worker_fill_failure(self, described, &message) < 0)
         return NULL;
     r = pp_worker_reply(self->worker, &message);
     pp_worker_release(self);
@@ -213,7 +219,8 @@ static PyObject *worker_serve(PyObject *object, PyObject *args)
     PyObject *functions, *handlers;
     int r;
 
-    if (!is_ready(self) || !PyArg_ParseTuple(args, "O!O", &PyDict_Type, &functions, &handlers))
+    if (!pp_worker_is_ready(self) ||
+        !PyArg_ParseTuple(args, "O!O", &PyDict_Type, &functions, &handlers))
         return NULL;
     pp_worker_set(&self->functions, Py_NewRef(functions));
     pp_worker_set(&self->handlers, Py_NewRef(handlers));
@@ -228,56 +235,10 @@ static PyObject *worker_template(PyObject *object, PyObject *unused)
     int r;
 
     (void)unused;
-    if (!is_ready(self))
+    if (!pp_worker_is_ready(self))
         return NULL;
     r = pp_worker_template(self->worker, &pp_worker_python_calls, self);
     return r < 0 ? raise_errno(r) : PyBool_FromLong(r == PP_WORKER_FORKED);
-}
-
-static PyObject *worker_log(PyObject *object, PyObject *args)
-{
-    struct pp_worker_object *self = (struct pp_worker_object *)object;
-    struct pp_message_log log = {0};
-    struct pp_bytes *fields[] = {&log.logger, &log.message, &log.exception, &log.extra};
-    const char *texts[4];
-    Py_ssize_t sizes[4];
-    unsigned long long call;
-    int level;
-
-    if (!is_ready(self) ||
-        !PyArg_ParseTuple(args, "idy#y#y#y#K", &level, &log.created, &texts[0], &sizes[0],
-                          &texts[1], &sizes[1], &texts[2], &sizes[2], &texts[3], &sizes[3], &call))
-        return NULL;
-    log.level = level;
-    log.call = call ? call : self->call;
-    for (size_t i = 0; i < 4; i++)
-        *fields[i] = (struct pp_bytes){(const uint8_t *)texts[i], (size_t)sizes[i]};
-    (void)pp_worker_log(self->worker, &log);
-    Py_RETURN_NONE;
-}
-
-/* progress(call, done, total, message): total below 0: it is not known. */
-static PyObject *worker_progress(PyObject *object, PyObject *args)
-{
-    struct pp_worker_object *self = (struct pp_worker_object *)object;
-    struct pp_message_progress progress = {0};
-    unsigned long long call;
-    const char *text;
-    Py_ssize_t n;
-
-    if (!is_ready(self) ||
-        !PyArg_ParseTuple(args, "Kddy#", &call, &progress.done, &progress.total, &text, &n))
-        return NULL;
-    if (n > PP_PROGRESS_MAX) {
-        PyErr_SetString(PyExc_ValueError, "a progress message has 4096 bytes at most");
-        return NULL;
-    }
-    progress.call = call;
-    progress.has_total = progress.total >= 0;
-    progress.total = progress.has_total ? progress.total : 0;
-    progress.message = (struct pp_bytes){(const uint8_t *)text, (size_t)n};
-    pp_worker_progress(self->worker, &progress);
-    Py_RETURN_NONE;
 }
 
 static PyObject *worker_crash_fd(PyObject *object, PyObject *unused)
@@ -285,7 +246,7 @@ static PyObject *worker_crash_fd(PyObject *object, PyObject *unused)
     struct pp_worker_object *self = (struct pp_worker_object *)object;
 
     (void)unused;
-    return is_ready(self) ? PyLong_FromLong(pp_worker_crash_fd(self->worker)) : NULL;
+    return pp_worker_is_ready(self) ? PyLong_FromLong(pp_worker_crash_fd(self->worker)) : NULL;
 }
 
 static PyObject *worker_call_fd(PyObject *object, PyObject *unused)
@@ -293,7 +254,7 @@ static PyObject *worker_call_fd(PyObject *object, PyObject *unused)
     struct pp_worker_object *self = (struct pp_worker_object *)object;
 
     (void)unused;
-    return is_ready(self) ? PyLong_FromLong(pp_worker_call_fd(self->worker)) : NULL;
+    return pp_worker_is_ready(self) ? PyLong_FromLong(pp_worker_call_fd(self->worker)) : NULL;
 }
 
 static PyObject *worker_watch_dumps(PyObject *object, PyObject *unused)
@@ -302,7 +263,7 @@ static PyObject *worker_watch_dumps(PyObject *object, PyObject *unused)
     int r;
 
     (void)unused;
-    if (!is_ready(self))
+    if (!pp_worker_is_ready(self))
         return NULL;
     r = pp_worker_watch_dumps(self->worker);
     return r < 0 ? raise_errno(r) : Py_NewRef(Py_None);
@@ -327,7 +288,7 @@ static PyObject *worker_stopping(PyObject *object, PyObject *unused)
     struct pp_worker_object *self = (struct pp_worker_object *)object;
 
     (void)unused;
-    if (!is_ready(self))
+    if (!pp_worker_is_ready(self))
         return NULL;
     return PyLong_FromUnsignedLong(pp_worker_stopping(self->worker, self->call));
 }
@@ -416,8 +377,9 @@ static PyMethodDef worker_methods[] = {
     {"serve", worker_serve, METH_VARARGS, "Answer calls until the host has no more."},
     {"template", worker_template, METH_NOARGS,
      "Fork workers for the host: True in each of them, False when the host wants no more."},
-    {"log", worker_log, METH_VARARGS, "Send a log record, or drop it; never waits."},
-    {"progress", worker_progress, METH_VARARGS, "Tell the host how far a call is; never waits."},
+    {"log", pp_worker_py_log, METH_VARARGS, "Send a log record, or drop it; never waits."},
+    {"progress", pp_worker_py_progress, METH_VARARGS,
+     "Tell the host how far a call is; never waits."},
     {"refused", pp_worker_py_refused, METH_VARARGS, "Tell the host what the sandbox refused."},
     {"memory", pp_worker_py_memory, METH_O, "A descriptor of the host's for bytes of a result."},
     {"memory_limits", pp_worker_py_memory_limits, METH_NOARGS, "From which size on, and how much."},

@@ -49,6 +49,11 @@ struct pp_worker_object {
 extern const struct pp_worker_calls pp_worker_python_calls;
 extern PyType_Spec pp_map_spec;
 
+/* Whether it has its descriptors; else with an exception. */
+int pp_worker_is_ready(const struct pp_worker_object *self);
+/* worker_event.c: methods of Worker. */
+PyObject *pp_worker_py_log(PyObject *object, PyObject *args);
+PyObject *pp_worker_py_progress(PyObject *object, PyObject *args);
 /* worker_map.c: methods of Worker. */
 PyObject *pp_worker_py_memory(PyObject *object, PyObject *number);
 PyObject *pp_worker_py_memory_limits(PyObject *object, PyObject *unused);

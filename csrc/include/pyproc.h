@@ -325,9 +325,10 @@ PYPROC_API int pyproc_submit(struct pyproc_pool *pool, const struct pyproc_reque
                              const struct pyproc_wait *wait, struct pyproc_queue *queue,
                              void *token, uint64_t *idp, struct pyproc_reply *reply);
 
-/* Whether calls of that function may run side by side in one worker: it is async, and the pool has
- * max_in_flight above 1. pyproc_call has a worker to itself all the same. */
-PYPROC_API int pyproc_shares(struct pyproc_pool *pool, struct pyproc_bytes function);
+/* How many calls of that function may be in one worker at once, 0 when each has it to itself: it is
+ * async, and the pool has max_in_flight above 1, or it takes a batch. pyproc_call has a worker to
+ * itself all the same. */
+PYPROC_API unsigned pyproc_shares(struct pyproc_pool *pool, struct pyproc_bytes function);
 
 /* Nobody will ask for this key again: what it is tied to is forgotten, after its calls. */
 PYPROC_API void pyproc_key_drop(struct pyproc_pool *pool, uint64_t key);

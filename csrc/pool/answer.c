@@ -1,5 +1,6 @@
 /* answer.c - what a loop-owned worker says, and what its silence after death means. */
 #include "pool/pool.h"
+#include "pool/share.h"
 
 #include <string.h>
 

@@ -8,6 +8,7 @@
  * the worker says Returned. Nothing runs twice and nothing is lost.
  */
 #include "pool/pool.h"
+#include "pool/share.h"
 
 /* A call may run this long before those behind it are given to an idle worker. */
 #define RECALL_AFTER (2 * PP_MS)

@@ -120,15 +120,19 @@ struct pp_functions *pp_functions_new(const struct pp_message_hello_reply *reply
     if (!functions)
         return NULL;
     functions->items = calloc(reply->n_functions + 1, sizeof *functions->items);
-    functions->kinds = calloc(reply->n_functions + 1, sizeof *functions->kinds);
-    functions->n = functions->items && functions->kinds ? reply->n_functions : 0;
+    functions->facts = calloc(reply->n_functions + 1, sizeof *functions->facts);
+    functions->n = functions->items && functions->facts ? reply->n_functions : 0;
     atomic_init(&functions->refs, 1);
     for (size_t i = 0; i < functions->n; i++) {
         const struct pp_function_info *from = &reply->functions[i];
         char *name = strndup((const char *)from->name.data, from->name.size);
         char *signature = strndup((const char *)from->signature.data, from->signature.size);
 
-        functions->kinds[i] = (uint8_t)from->kind;
+        functions->facts[i] = (struct pp_function_facts){
+            (uint8_t)from->kind,
+            from->batch < PYPROC_IN_FLIGHT_MAX ? from->batch : PYPROC_IN_FLIGHT_MAX,
+            from->batch_wait_us < 3600000000U ? (int64_t)from->batch_wait_us * 1000
+                                              : 3600 * PP_SECOND};
         functions->items[i].name = (struct pyproc_bytes){name, name ? from->name.size : 0};
         functions->items[i].qualname =
             (struct pyproc_bytes){signature, signature ? from->signature.size : 0};
@@ -145,17 +149,18 @@ void pp_functions_unref(struct pp_functions *functions)
         free((void *)(uintptr_t)functions->items[i].qualname.data);
     }
     free(functions->items);
-    free(functions->kinds);
+    free(functions->facts);
     free(functions);
 }
 
-int pp_function_kind(const struct pp_functions *functions, struct pp_bytes name)
+const struct pp_function_facts *pp_function_find(const struct pp_functions *functions,
+                                                 struct pp_bytes name)
 {
     for (size_t i = 0; functions && i < functions->n; i++)
         if (functions->items[i].name.size == name.size &&
             memcmp(functions->items[i].name.data, name.data, name.size) == 0)
-            return functions->kinds[i];
-    return PP_FUNCTION_PLAIN;
+            return &functions->facts[i];
+    return NULL;
 }
 
 PYPROC_API int pyproc_resize(struct pyproc_pool *pool, unsigned min_workers, unsigned max_workers)

@@ -35,7 +35,11 @@ struct pp_functions {
     _Atomic unsigned refs;
     size_t n;
     struct pyproc_function *items; /* bytes are owned */
-    uint8_t *kinds;                /* enum pp_function_kind, of each */
+    struct pp_function_facts {
+        uint8_t kind;   /* enum pp_function_kind */
+        uint32_t batch; /* calls that it answers in one go; 0: one at a time */
+        int64_t wait;   /* ns that the first of them waits for others */
+    } * facts;          /* of each */
 };
 
 enum pp_reload_state {

@@ -38,6 +38,7 @@ enum { PP_REQUEUE_MAX = 3 };
 enum pp_share {
     PP_SHARE_NONE,  /* not at all */
     PP_SHARE_ASYNC, /* they run side by side on its event loop */
+    PP_SHARE_BATCH, /* a function takes some of them at once */
 };
 
 enum pp_owner {
@@ -113,6 +114,8 @@ struct pp_slot {
 
     /* Calls that run side by side, see share.c; loop, changed under the lock. */
     enum pp_share share;   /* how those in flight share the worker */
+    size_t share_most;     /* so many at most */
+    int64_t share_until;   /* BATCH: when no more are added to the first */
     size_t unsent_bytes;   /* of calls that are offered and not sent */
     uint64_t share_ends;   /* counts calls that have ended here */
     uint64_t culprit;      /* wire id of the call that the worker was killed for; 0: none */
@@ -195,6 +198,8 @@ struct pp_call {
     unsigned requeued;
     bool cancelled;                       /* lock: end it, however */
     enum pp_share share;                  /* lock: what it may do, set when it is admitted */
+    size_t share_most;                    /* likewise: beside how many, itself included */
+    int64_t share_wait;                   /* likewise: BATCH: ns that it waits for others */
     enum pp_soft soft;                    /* loop: of a shared one: it was asked to stop */
     int64_t sent_at;                      /* loop: likewise: when it went to its worker */
     int64_t ends_at;                      /* loop: likewise: when it must have ended */
@@ -377,25 +382,6 @@ void pp_answer_dead(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_do
 void pp_recall_all(struct pyproc_pool *pool, struct pp_done *done);
 /* Lock held: a call goes back to the front of the line, or ends when it was cancelled. */
 void pp_requeue(struct pyproc_pool *pool, struct pp_call *call, struct pp_done *done);
-/* share.c: calls that run side by side in one worker; loop thread, lock held unless said. */
-/* What the call may do, by the functions that are published; any thread. */
-enum pp_share pp_share_of(const struct pyproc_pool *pool, const struct pp_call *call);
-/* Offers the first call of the line when it may share a worker and there is one. */
-bool pp_share_offer(struct pyproc_pool *pool, struct pp_call *call);
-/* Lock not held: the frame of an offered call is made. */
-void pp_share_sent(struct pp_slot *slot, struct pp_call *call, struct pp_message_call *to);
-/* The call with that wire id; NULL: none that was sent. Lock or not. */
-struct pp_call *pp_share_find(const struct pp_slot *slot, uint64_t wire_id);
-/* Lock not held: the worker's socket has room again. */
-void pp_share_written(void *pool, struct pp_worker *worker);
-/* Somebody's time is over. */
-void pp_share_overdue(struct pyproc_pool *pool, struct pp_slot *slot, int64_t now);
-/* Asks those to stop that were cancelled. */
-void pp_share_cancel(struct pyproc_pool *pool, struct pp_slot *slot, int64_t now);
-/* The worker is dead: whether that was because of another call; then the reply is filled. */
-bool pp_share_bystander(const struct pp_slot *slot, const struct pp_call *call,
-                        struct pyproc_reply *reply);
-
 /* progress.c; loop thread, lock or not. */
 /* False: it is of a call that the worker does not have. */
 bool pp_progress_came(struct pyproc_pool *pool, struct pp_slot *slot,
@@ -483,8 +469,9 @@ bool pp_reload_template_ready(struct pyproc_pool *pool, struct pp_template *temp
 void pp_reload_template_dead(struct pyproc_pool *pool, struct pp_template *template);
 
 /* info.c */
-/* What kind that function is, as published; enum pp_function_kind. Lock held. */
-int pp_function_kind(const struct pp_functions *functions, struct pp_bytes name);
+/* What was published of that function; NULL: nothing. Lock held. */
+const struct pp_function_facts *pp_function_find(const struct pp_functions *functions,
+                                                 struct pp_bytes name);
 struct pp_functions *pp_functions_new(const struct pp_message_hello_reply *reply);
 void pp_functions_unref(struct pp_functions *functions); /* NULL is fine */
 

@@ -1,6 +1,7 @@
 /* run.c - what the loop thread does in a turn: dooms, deadlines, starts, burials, the
  * line, the steps of closing, and the next time to wake up. */
 #include "pool/pool.h"
+#include "pool/share.h"
 
 #include "pool/guest.h"
 
@@ -423,11 +424,9 @@ static void check_deadlines(struct pyproc_pool *pool, int64_t now, struct pp_don
             slot->worker.start_deadline = PP_NEVER; /* it has passed: nothing to wake up for */
             (void)pp_worker_doom(&slot->worker, "start timeout");
         }
-        if (slot->deadline > now)
-            continue;
-        if (slot->share != PP_SHARE_NONE && !slot->ending)
+        if (slot->deadline <= now && slot->share != PP_SHARE_NONE && !slot->ending)
             pp_share_overdue(pool, slot, now);
-        else if (!pp_stream_goes_on(pool, slot, now))
+        else if (slot->deadline <= now && !pp_stream_goes_on(pool, slot, now))
             overdue(pool, slot, now);
     }
     while (pool->n_expiry > 0 && pool->expiry[0]->queue_deadline <= now) {

@@ -1,4 +1,5 @@
-/* share.c - calls of async functions that run side by side in one worker.
+/* share.c - calls that share one worker: of async functions, which run side by side, and of
+ * functions that take a batch of them.
  *
  *   line -> the worker that runs fewest -> Call(shared) ... Cancel ... answers in any order
  *
@@ -8,8 +9,11 @@
  * its own deadline. One that is over is asked to stop by a Cancel, which its worker's event loop
  * carries out between two steps of other calls; only when that does not help in time the worker is
  * killed, and then the others on it end with the name of the culprit.
+ *
+ * The worker gathers a batch. Here its calls are only sent to the same one, as long as that waits
+ * for more; those that come while all workers are busy wait in the line and make a full batch.
  */
-#include "pool/pool.h"
+#include "pool/share.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -17,32 +21,60 @@
 /* How long a call may take to stop where the pool says nothing: its neighbours live on it. */
 #define STOP_TIME (1 * PP_SECOND)
 
-enum pp_share pp_share_of(const struct pyproc_pool *pool, const struct pp_call *call)
+/* How a function's calls share a worker, and how many. */
+static enum pp_share kind_of(const struct pyproc_pool *pool, const struct pp_function_facts *facts,
+                             size_t *mostp)
 {
-    const struct pp_message_call *message = &call->message;
-
-    if (pool->max_in_flight < 2 || call->want.bond || call->stream || message->items ||
-        message->attachments)
+    *mostp = 0;
+    if (!facts)
         return PP_SHARE_NONE;
-    /* Limits that count what the worker does: it must be one call that does it. */
-    if (call->memory_limit || call->cpu_limit || call->output_limit || pool->output_limit)
+    if (facts->batch > 0) {
+        *mostp = facts->batch;
+        return PP_SHARE_BATCH;
+    }
+    if (facts->kind != PP_FUNCTION_ASYNC || pool->max_in_flight < 2)
         return PP_SHARE_NONE;
-    return pp_function_kind(pool->functions, message->function) == PP_FUNCTION_ASYNC
-               ? PP_SHARE_ASYNC
-               : PP_SHARE_NONE;
+    *mostp = pool->max_in_flight;
+    return PP_SHARE_ASYNC;
 }
 
-PYPROC_API int pyproc_shares(struct pyproc_pool *pool, struct pyproc_bytes function)
+void pp_share_settle(const struct pyproc_pool *pool, struct pp_call *call)
+{
+    const struct pp_message_call *message = &call->message;
+    const struct pp_function_facts *facts;
+
+    if (call->want.bond || call->stream || message->items || message->attachments)
+        return;
+    /* Limits that count what the worker does: it must be one call that does it. */
+    if (call->memory_limit || call->cpu_limit || call->output_limit || pool->output_limit)
+        return;
+    facts = pp_function_find(pool->functions, message->function);
+    call->share = kind_of(pool, facts, &call->share_most);
+    call->share_wait = facts ? facts->wait : 0;
+}
+
+PYPROC_API unsigned pyproc_shares(struct pyproc_pool *pool, struct pyproc_bytes function)
 {
     const struct pp_bytes name = {(const uint8_t *)function.data, function.size};
-    bool shares;
+    size_t most;
 
-    if (pool->max_in_flight < 2 || pp_pool_forked(pool))
+    if (pp_pool_forked(pool))
         return 0;
     (void)pthread_mutex_lock(&pool->lock);
-    shares = pp_function_kind(pool->functions, name) == PP_FUNCTION_ASYNC;
+    (void)kind_of(pool, pp_function_find(pool->functions, name), &most);
     (void)pthread_mutex_unlock(&pool->lock);
-    return shares;
+    return (unsigned)most;
+}
+
+/* Whether the calls there are of the same function. */
+static bool is_same(const struct pp_slot *slot, const struct pp_call *call)
+{
+    const struct pp_bytes *mine = &call->message.function, *theirs;
+
+    if (pp_list_empty(&slot->inflight))
+        return false;
+    theirs = &pp_container(slot->inflight.next, const struct pp_call, offered)->message.function;
+    return mine->size == theirs->size && memcmp(mine->data, theirs->data, mine->size) == 0;
 }
 
 /* Whether one more call may go there. */
@@ -51,19 +83,37 @@ static bool has_room(const struct pyproc_pool *pool, const struct pp_slot *slot,
 {
     return slot->owner == PP_OWNER_LOOP && slot->share == call->share && !slot->buried &&
            !slot->ending && !atomic_load(&slot->worker.cause) &&
-           slot->n_inflight < pool->max_in_flight &&
+           slot->n_inflight < slot->share_most &&
            pp_buffer_size(&slot->worker.channel.out) + slot->unsent_bytes < PP_AHEAD_BYTES &&
            pp_life_room(pool, slot) > 0 && !pp_sticky_next(pool, slot);
+}
+
+/* The worker that waits for more of them. */
+static struct pp_slot *gathering(const struct pyproc_pool *pool, const struct pp_call *call)
+{
+    struct pp_list *at;
+
+    for (at = pool->slots.next; at != &pool->slots; at = at->next) {
+        struct pp_slot *slot = pp_container(at, struct pp_slot, link);
+
+        if (has_room(pool, slot, call) && is_same(slot, call) && pp_now() < slot->share_until)
+            return slot;
+    }
+    return NULL;
 }
 
 /* An idle worker, else the one with the fewest calls. */
 static struct pp_slot *choose(const struct pyproc_pool *pool, const struct pp_call *call)
 {
-    struct pp_slot *best = NULL;
+    struct pp_slot *best = call->share == PP_SHARE_BATCH ? gathering(pool, call) : NULL;
     struct pp_list *at;
 
+    if (best)
+        return best;
     if (!pp_list_empty(&pool->idle))
         return pp_container(pool->idle.next, struct pp_slot, idle);
+    if (call->share == PP_SHARE_BATCH)
+        return NULL; /* the next batch is the fuller for waiting here */
     for (at = pool->slots.next; at != &pool->slots; at = at->next) {
         struct pp_slot *slot = pp_container(at, struct pp_slot, link);
 
@@ -83,6 +133,8 @@ bool pp_share_offer(struct pyproc_pool *pool, struct pp_call *call)
         pp_list_remove(&slot->idle);
         slot->owner = PP_OWNER_LOOP;
         slot->share = call->share;
+        slot->share_most = call->share_most;
+        slot->share_until = pp_after(pp_now(), call->share_wait);
         slot->deadline = PP_NEVER;
         atomic_store(&slot->worker.state, PP_WORKER_BUSY);
     }
@@ -129,6 +181,8 @@ static void ask(struct pyproc_pool *pool, struct pp_slot *slot, struct pp_call *
 
     call->soft = why;
     call->ends_at = pp_after(now, pool->grace > 0 ? pool->grace : STOP_TIME);
+    if (slot->share == PP_SHARE_BATCH && why == PP_SOFT_CANCEL)
+        call->ends_at = PP_NEVER; /* a batch that runs goes on for the others in it */
     if (call->ends_at < slot->deadline)
         slot->deadline = call->ends_at;
     if (pp_channel_put(&slot->worker.channel, &cancel) < 0)

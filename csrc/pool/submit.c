@@ -1,5 +1,6 @@
 /* submit.c - the queued call: admitted on the caller's thread, the rest is the loop's. */
 #include "pool/pool.h"
+#include "pool/share.h"
 
 #include "pool/guest.h"
 
@@ -71,7 +72,7 @@ static enum pyproc_end admit(struct pyproc_pool *pool, const struct pyproc_reque
         pp_sticky_unbond(pool, &call->want);
         return PYPROC_END_TOO_LARGE;
     }
-    call->share = pp_share_of(pool, call);
+    pp_share_settle(pool, call);
     pp_pool_wait_for_worker(pool, &call->want, false);
     pp_pool_active(pool, 1);
     pp_call_expires(pool, call);

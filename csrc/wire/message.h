@@ -136,6 +136,8 @@ enum pp_function_kind {
 struct pp_function_info {
     struct pp_bytes name, signature;
     enum pp_function_kind kind;
+    uint32_t batch;         /* calls that it answers in one go; 0: one at a time */
+    uint64_t batch_wait_us; /* how long the first of them waits for others */
 };
 
 struct pp_message_hello_reply {

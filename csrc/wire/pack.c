@@ -95,6 +95,8 @@ static Pyproc__V1__FunctionInfo **make_infos(struct maker *maker, const struct p
         parts[i].name = make_string(maker, in[i].name);
         parts[i].signature = make_string(maker, in[i].signature);
         parts[i].kind = (Pyproc__V1__FunctionKind)in[i].kind;
+        parts[i].batch = in[i].batch;
+        parts[i].batch_wait_us = in[i].batch_wait_us;
         out[i] = &parts[i];
     }
     return out;

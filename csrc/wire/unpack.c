@@ -99,6 +99,8 @@ static const struct pp_function_info *infos(struct lender *lender, Pyproc__V1__F
             .name = text(in[i]->name),
             .signature = text(in[i]->signature),
             .kind = (enum pp_function_kind)in[i]->kind,
+            .batch = in[i]->batch,
+            .batch_wait_us = in[i]->batch_wait_us,
         };
     return out;
 }

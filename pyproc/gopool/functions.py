@@ -49,7 +49,8 @@ class Entry:
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         self.name = name
-        self._plan = checks.Plan(name, function)
+        own = getattr(function, "plan", None)  # of one that takes batches
+        self._plan = own if isinstance(own, checks.Plan) else checks.Plan(name, function)
         self._function = function
         plan = self._plan
         positional = tuple(one for one in plan.positional if one != CANCEL)

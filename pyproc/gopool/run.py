@@ -74,9 +74,12 @@ def serve(app: App, settings: Settings, confined: Confined | None) -> NoReturn:
 
     Exit status 0 then, 1 when the socket cannot be had, 2 when a setting is wrong.
     """
+    from pyproc.worker import checks
+
     try:
-        server = Server(app.functions, settings, confined)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+        functions = {name: plan.function for name, plan in checks.plans_of(app).items()}
+        server = Server(functions, settings, confined)
+    except (TypeError, ValueError, OSError, ModuleNotFoundError) as error:
         _end(_EXIT_USAGE, str(error))
     from pyproc.worker import context
     from pyproc.worker.run import run_hooks

@@ -11,7 +11,7 @@ import sys
 
 from pyproc import errors
 from pyproc.worker.attached import OrFile, checkable, is_file
-from pyproc.worker.failure import Refusal, type_name_of
+from pyproc.worker.failure import Refusal, as_text, type_name_of
 from pyproc.worker.shapes import ANY, ANYTHING, PLAIN, item_shape, shape_of, table
 
 TYPE_CHECKING = False
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pyproc.worker.batches import Batched
+    from pyproc.worker.registry import App
     from pyproc.worker.shapes import Shape
 
 _VARARGS, _VARKEYWORDS = 0x04, 0x08
@@ -46,6 +48,7 @@ class Plan:
         self.optional: set[str] = set()  # that have a default, of one that is not plain
         self._hints: dict[str, Any] | None = None
         self.kind = _kind_of(function)
+        self.batch: Batched | None = None  # of one that takes several calls at once
         if self.plain:
             self._read_code()
         else:
@@ -229,6 +232,17 @@ class Plan:
         return self._convert(simple, hint, path)
 
 
+def plans_of(app: App) -> dict[str, Plan]:
+    """A plan for each function that the application exposes."""
+    plans = {name: Plan(name, function) for name, function in app.functions.items()}
+    if app.batches:
+        from pyproc.worker.batches import gathers
+
+        for name, batch in app.batches.items():
+            gathers(plans[name], batch)
+    return plans
+
+
 def _kind_of(function: Any) -> int:
     while hasattr(function, "func") and hasattr(function, "keywords"):  # functools.partial
         function = function.func
@@ -292,6 +306,12 @@ def _without_numpy(value: Any, depth: int) -> Any:
     else:
         return value
     return made if changed else value
+
+
+def published(name: str, plan: Plan) -> tuple[bytes, bytes, int, int, int]:
+    """What the host is told of a function: name, signature, kind, batch."""
+    size, wait = (0, 0) if plan.batch is None else plan.batch.as_core()
+    return name.encode(), as_text(signature_of(plan), 4096), plan.kind, size, wait
 
 
 def signature_of(plan: Plan) -> str:

@@ -23,11 +23,38 @@ else:
 
 
 NAME_MAX = 255
+BATCH_MAX = 1000
+_WAIT_MAX = 3600
 
 #: True in a worker that a pool started.
 serving = False
 #: Whether the running call's result may only be what comes back as it is: an Executor's.
 exact = False
+
+
+class Batch:
+    """How calls of one function are put together: `expose(batch=Batch(max_size, max_wait))`.
+
+    max_size: calls that the function gets at most at once, 1 to 1000. max_wait: seconds that the
+    first of them waits for others, 0 to 3600; with 0 only those go together that are there already.
+    """
+
+    __slots__ = ("max_size", "max_wait")
+
+    def __init__(self, max_size: int = 32, max_wait: float = 0.01) -> None:
+        if isinstance(max_size, bool) or not isinstance(max_size, int):
+            raise TypeError(f"Batch(max_size={max_size!r}): an int is needed")
+        if not 1 <= max_size <= BATCH_MAX:
+            raise ValueError(f"Batch(max_size={max_size}): from 1 to {BATCH_MAX} are possible")
+        if isinstance(max_wait, bool) or not isinstance(max_wait, int | float):
+            raise TypeError(f"Batch(max_wait={max_wait!r}): seconds are needed")
+        if not 0 <= max_wait <= _WAIT_MAX:
+            raise ValueError(f"Batch(max_wait={max_wait}): from 0 to {_WAIT_MAX} s are possible")
+        self.max_size = max_size
+        self.max_wait = max_wait
+
+    def __repr__(self) -> str:
+        return f"Batch(max_size={self.max_size}, max_wait={self.max_wait:g})"
 
 
 class App:
@@ -42,6 +69,7 @@ class App:
 
     def __init__(self) -> None:
         self._functions: dict[str, Callable[..., Any]] = {}
+        self._batches: dict[str, Batch] = {}
         self._start_hooks: list[Callable[[], Any]] = []
         self._stop_hooks: list[Callable[[], Any]] = []
         self._warmup_hooks: list[Callable[[], Any]] = []
@@ -57,6 +85,13 @@ class App:
         return MappingProxyType(self._functions)
 
     @property
+    def batches(self) -> Mapping[str, Batch]:
+        """Of the functions that take batches, by name; not to be changed."""
+        from types import MappingProxyType
+
+        return MappingProxyType(self._batches)
+
+    @property
     def start_hooks(self) -> tuple[Callable[[], Any], ...]:
         """The hooks in the order in which they run."""
         return tuple(self._start_hooks)
@@ -64,10 +99,15 @@ class App:
     @overload
     def expose(self, function: F, /, *, name: str | None = None) -> F: ...
     @overload
-    def expose(self, /, *, name: str | None = None) -> Callable[[F], F]: ...  # noqa: F811
-    def expose(self, function: Any = None, /, *, name: str | None = None) -> Any:  # noqa: F811
+    def expose(  # noqa: F811
+        self, /, *, name: str | None = None, batch: Batch | None = None
+    ) -> Callable[[F], F]: ...
+    def expose(  # noqa: F811
+        self, function: Any = None, /, *, name: str | None = None, batch: Batch | None = None
+    ) -> Any:
         """Offers a function to the host; a decorator, with or without arguments.
 
+        batch: the function takes a list of what several calls were given, and answers a list.
         Of a class it offers objects that live in a worker: `Pool.actor`. What is offered stays as
         it is. TypeError: it cannot be called. ValueError: the name
         is empty, too long, or taken by another function.
@@ -75,8 +115,8 @@ class App:
         if name is not None:
             _check_name(name)
         if function is None:
-            return lambda decorated: self._add(decorated, name)
-        return self._add(function, name)
+            return lambda decorated: self._add(decorated, name, batch)
+        return self._add(function, name, batch)
 
     def on_start(self, hook: F, /) -> F:
         """Has each worker run `hook()` before its first call; a decorator."""
@@ -119,7 +159,9 @@ class App:
         self._warmup_hooks.append(hook)
         return hook
 
-    def _add(self, function: Any, name: str | None) -> Any:
+    def _add(self, function: Any, name: str | None, batch: Batch | None = None) -> Any:
+        if batch is not None and not isinstance(batch, Batch):
+            raise TypeError(f"expose(batch=) needs a pyproc.Batch, not {_kind(batch)}")
         if isinstance(function, str):
             raise TypeError(f"to choose a name write @app.expose(name={function!r})")
         if not callable(function):
@@ -134,9 +176,15 @@ class App:
         if isinstance(function, type):
             from pyproc.worker import hosting
 
+            if batch is not None:
+                raise TypeError("expose(batch=) is for functions, not for a class")
             hosting.expose(self, function, name)
             return function
         self._put(function, name)
+        if batch is None:
+            self._batches.pop(name, None)
+        else:
+            self._batches[name] = batch
         return function
 
     def _put(self, function: Any, name: str) -> None:

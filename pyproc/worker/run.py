@@ -285,7 +285,7 @@ class _Application:
     """What was imported: the same in a template and in all that it forks."""
 
     def __init__(self, app: registry.App) -> None:
-        plans = {name: checks.Plan(name, function) for name, function in app.functions.items()}
+        plans = checks.plans_of(app)
         self.app = app
         self.plans = list(plans.values())
         self.entries = {name: plan.entry() for name, plan in plans.items()}
@@ -294,7 +294,7 @@ class _Application:
 
             for name, (function, *rest) in self.entries.items():
                 self.entries[name] = (around(name, function), *rest)
-        self.signatures = [_signature(name, plan) for name, plan in plans.items()]
+        self.signatures = [checks.published(name, plan) for name, plan in plans.items()]
 
 
 def _import(worker: _worker.Worker, preload: list[str]) -> _Application | None:
@@ -345,10 +345,6 @@ def _import_path(path: list[str]) -> list[str]:
     for entry in path:
         entries += [entry] if entry else [own for own in sys.path if own not in path]
     return entries
-
-
-def _signature(name: str, plan: checks.Plan) -> tuple[bytes, bytes, int]:
-    return name.encode(), failure.as_text(checks.signature_of(plan), 4096), plan.kind
 
 
 def run_hooks(hooks: Any) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from pyproc import _worker
 from pyproc.worker import context, tasks
+from pyproc.worker.batches import Gathering
 
 _running: contextvars.ContextVar[Running | None] = contextvars.ContextVar("_running", default=None)
 
@@ -32,6 +33,7 @@ class Running(context.Current):
         self.why = context.SOFT_NONE  # why it is to stop
         self.task: asyncio.Task[Any] | None = None
         self.children: set[asyncio.Task[Any]] = set()
+        self.gathering: Gathering | None = None  # where it waits, or waited, for a batch
 
     def cancelled(self) -> bool:
         """As of any call."""
@@ -60,32 +62,33 @@ class Side:
         self._worker = worker
         self._enter = enter
         self._calls: dict[int, Running] = {}
-        self._loop: asyncio.AbstractEventLoop = tasks.loop()
-        self._loop.set_task_factory(_task_of)
-        self._quiet: asyncio.Future[None] = self._loop.create_future()
+        self._gatherings: dict[str, Gathering] = {}
+        self.loop: asyncio.AbstractEventLoop = tasks.loop()
+        self.loop.set_task_factory(_task_of)
+        self._quiet: asyncio.Future[None] = self.loop.create_future()
         self._broken: ConnectionError | None = None
         context.beside = of_this_context
 
     def serve(self, first: tuple[Any, ...]) -> None:
         """Returns when no call is left, or raises ConnectionError when the host is gone."""
         fd = self._worker.call_fd()
-        self._loop.add_reader(fd, self._read)
+        self.loop.add_reader(fd, self._read)
         os.set_blocking(fd, True)  # uvloop has changed that, and the C loop waits by reading
         try:
             self._begin(*first)
             self._read()  # what came with the first one is here already
             while self._calls:  # in the loop's last step more may have come
-                self._quiet = self._loop.create_future()
+                self._quiet = self.loop.create_future()
                 self._run()
             if self._broken is not None:
                 raise self._broken
         finally:
-            self._loop.remove_reader(fd)
+            self.loop.remove_reader(fd)
 
     def _run(self) -> None:
         while not self._quiet.done():
             try:
-                self._loop.run_until_complete(self._quiet)
+                self.loop.run_until_complete(self._quiet)
             except (SystemExit, KeyboardInterrupt):
                 pass  # of a task, which tells its caller
 
@@ -121,16 +124,35 @@ class Side:
         call = Running(self._worker, number, name, ends)
         own = contextvars.copy_context()
         self._calls[number] = call
+        if entry[-1].batch is not None:
+            self._gather(call, entry, values)
+            return
         try:
             made = own.run(self._start, call, entry[0], values, keywords, baggage)
         except BaseException as raised:
-            self._fail(call, raised)
+            self.fail(call, raised)
             return
         if type(made).__name__ != "coroutine":
-            self._answer(call, entry, made)
+            self.answer(call, entry, made)
             return
-        call.task = self._loop.create_task(made, context=own)
+        call.task = self.loop.create_task(made, context=own)
         call.task.add_done_callback(functools.partial(self._ended, call, entry))
+
+    def _gather(self, call: Running, entry: tuple[Any, ...], values: tuple[Any, ...]) -> None:
+        batched = entry[-1].batch
+        call.gathering = self._gatherings.get(call.function)
+        if call.gathering is None:
+            call.gathering = self._gatherings[call.function] = Gathering(self, batched)
+        try:
+            item = batched.item(values)
+        except TypeError as wrong:
+            self.fail(call, wrong)
+            return
+        call.gathering.add(call, entry, item)
+
+    def has(self, call: Running) -> bool:
+        """Whether the call has no answer yet."""
+        return call.call_id in self._calls
 
     def _start(
         self,
@@ -150,9 +172,14 @@ class Side:
 
     def _cancel(self, number: int, timeout: bool) -> None:
         call = self._calls.get(number)
-        if call is None or call.task is None or call.why != context.SOFT_NONE:
+        if call is None or call.why != context.SOFT_NONE:
             return  # it has ended meanwhile
         call.why = context.SOFT_TIMEOUT if timeout else context.SOFT_CANCEL
+        if call.task is None:
+            if call.gathering is not None:
+                call.gathering.drop(call)
+            self.fail(call, context.stopped(call.why))
+            return
         call.task.cancel()
 
     def _ended(self, call: Running, entry: tuple[Any, ...], task: asyncio.Task[Any]) -> None:
@@ -165,7 +192,7 @@ class Side:
             self._settle(call, entry, task)
 
     def _settle(self, call: Running, entry: tuple[Any, ...], task: asyncio.Task[Any]) -> None:
-        if call.call_id not in self._calls:
+        if not self.has(call):
             return  # nobody waits for it any more
         raised: BaseException | None
         try:
@@ -173,14 +200,16 @@ class Side:
         except asyncio.CancelledError as cancelled:
             raised = cancelled if call.why == context.SOFT_NONE else context.stopped(call.why)
         if raised is None:
-            self._answer(call, entry, task.result())
+            self.answer(call, entry, task.result())
         else:
-            self._fail(call, raised)
+            self.fail(call, raised)
 
-    def _answer(self, call: Running, entry: tuple[Any, ...], value: Any) -> None:
+    def answer(self, call: Running, entry: tuple[Any, ...], value: Any) -> None:
+        """The call has ended with that result."""
         self._send(call, self._worker.share_answer, call.call_id, entry, value)
 
-    def _fail(self, call: Running, raised: BaseException) -> None:
+    def fail(self, call: Running, raised: BaseException) -> None:
+        """It has ended with that exception."""
         self._send(call, self._worker.share_fail, call.call_id, raised)
 
     def _send(self, call: Running, send: Callable[..., bool], *what: Any) -> None:
@@ -188,7 +217,7 @@ class Side:
         call.task = None
         try:
             if send(*what):
-                self._loop.call_soon(self._read)  # the socket does not say so any more
+                self.loop.call_soon(self._read)  # the socket does not say so any more
         except ConnectionError as error:
             self._break(error)
             return

@@ -30,7 +30,8 @@ MESSAGES = {
     "hello_reply": """hello_reply {
         version: 1 python_version: "3.11.2" prefix: "/venv" base_prefix: "/usr"
         functions { name: "extract" signature: "(data: bytes, page: int = 0) -> str" }
-        functions { name: "pages" kind: FUNCTION_ASYNC_GENERATOR }
+        functions { name: "pages" kind: FUNCTION_ASYNC_GENERATOR batch: 32
+            batch_wait_us: 10000 }
         functions { } }""",
     "hello_reply_least": "hello_reply { }",
     "call": """call {

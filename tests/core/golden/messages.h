@@ -15,7 +15,10 @@ static const struct pp_function_source sources[] = {
 static const struct pp_bytes search_path[] = {TEXT("/srv/app"), TEXT(""), TEXT("/usr/lib/python3")};
 static const struct pp_function_info infos[] = {
     {.name = TEXT("extract"), .signature = TEXT("(data: bytes, page: int = 0) -> str")},
-    {.name = TEXT("pages"), .kind = PP_FUNCTION_ASYNC_GENERATOR},
+    {.name = TEXT("pages"),
+     .kind = PP_FUNCTION_ASYNC_GENERATOR,
+     .batch = 32,
+     .batch_wait_us = 10000},
     {.name = TEXT("")},
 };
 static const struct pp_function_info allowed[] = {{.name = TEXT("extract")}};
