@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from pyproc import _boxes, _core, _ids, _oci, _places, sandbox
+from pyproc import _boxes, _core, _ids, _oci, _places, _system, config, sandbox
 from pyproc import _syscalls as calls
 from pyproc._boxes import CHANGE, LOOK, OPTIONAL, RUN, Box
 from pyproc._places import is_below, modules_in
@@ -21,23 +21,6 @@ from pyproc._syscalls import words
 from pyproc.errors import SandboxUnavailable
 from pyproc.sandbox import Sandbox
 
-_SYSTEM = words("/usr /bin /sbin /lib /lib32 /lib64 /libx32 /etc /opt /nix/store")
-_LIBRARIES = words("""
-    /usr/lib /usr/lib32 /usr/lib64 /usr/libx32 /usr/local/lib /lib /lib32 /lib64 /libx32
-    /nix/store
-""")
-_FACTS = words("""
-    /etc/ld.so.cache /etc/ld.so.conf /etc/ld.so.conf.d /etc/localtime /etc/timezone
-    /usr/share/zoneinfo /usr/share/locale /usr/share/fonts /usr/share/mime /etc/mime.types
-    /etc/fonts /etc/magic
-""")
-_PROC = words("""
-    /proc/cpuinfo /proc/meminfo /proc/stat /proc/loadavg /proc/uptime /proc/version
-    /proc/filesystems /proc/sys/kernel /proc/sys/vm /sys/devices/system
-    /sys/fs/cgroup /sys/kernel/mm/transparent_hugepage
-""")
-_DEVICES = words("/dev/null /dev/zero /dev/full /dev/random /dev/urandom")
-_RESOLVER = "/run/systemd/resolve /run/resolvconf /etc/resolv.conf /etc/hosts /etc/nsswitch.conf"
 #: Of these and of what lies above them only modules are granted, when they stand on sys.path.
 _SHARED = [
     f"/{name}" for name in words("tmp var/tmp home root etc var run proc sys dev srv mnt media")
@@ -165,6 +148,15 @@ class Confinement:
         """Whether workers run as somebody else than the host."""
         return self.first.uid not in (_boxes.SAME, os.geteuid())
 
+    @property
+    def written(self) -> tuple[str, ...]:
+        """What was granted for writing; and, where the user of their own can reach it at all, what
+        the pytest plugin has workers of this process write."""
+        more = config.WRITABLE if self.wanted.profile == "baseline" else ()
+        if more and self.own_user and _core.try_namespaces(sandbox.NAMESPACES["mount"]) != 0:
+            more = ()
+        return (*self.wanted.write, *more)
+
     def _make_scratch(self) -> None:
         if not self.wanted.scratch or self.wanted.profile == "compute":
             return
@@ -194,17 +186,8 @@ class Confinement:
     def _grant(self) -> None:
         wanted, first = self.wanted, self.first
         strict = wanted.profile != "baseline"
-        for path in _LIBRARIES if strict else _SYSTEM:
-            first.grant(path, RUN | OPTIONAL)
-        for path in (*_FACTS, *_PROC):
-            first.grant(path, LOOK | OPTIONAL)
-        for path in _DEVICES:
-            rights = LOOK | _boxes.WRITE_FILE | _boxes.IOCTL_DEV | OPTIONAL
-            first.grant(path, rights)
-        if wanted.network:
-            for path in _RESOLVER.split():
-                first.grant(path, LOOK | OPTIONAL)
-        first.grant("/proc/self", LOOK | OPTIONAL)
+        uid = os.geteuid() if first.uid == _boxes.SAME else first.uid
+        _system.grant(first, narrow=strict, network=bool(wanted.network), is_root=uid == 0)
         own = _places.of_interpreter(self._options["python"], bool(self._options.get("prefix")))
         for path in (*own, os.path.realpath(self._options["python"])):
             first.grant(path, RUN | OPTIONAL)
@@ -216,7 +199,7 @@ class Confinement:
             first.grant(self.scratch, CHANGE)
         for path in wanted.read:
             first.grant(path, LOOK)
-        for path in wanted.write:
+        for path in self.written:
             first.grant(path, CHANGE)
         for path in wanted.exec:
             first.grant(path, RUN)

@@ -61,7 +61,7 @@ def _lock(confinement: Confinement) -> None:
     """Workers are the host's own user: what they may not write becomes read-only for them, so that
     modes, owners and times stay too, of which Landlock knows nothing."""
     first = confinement.first
-    granted = [*confinement.wanted.write, *([confinement.scratch] if confinement.scratch else [])]
+    granted = [*confinement.written, *([confinement.scratch] if confinement.scratch else [])]
     first.mounts = [(_boxes.LOCK, "/")]
     for path in sorted(outermost(granted), key=len):
         mode = os.stat(path).st_mode
@@ -75,8 +75,8 @@ def _lock(confinement: Confinement) -> None:
 
 def _needs(confinement: Confinement) -> tuple[list[str], dict[str, int]]:
     """Directories to hide, and what must appear again: path -> kind of mount."""
-    first, wanted = confinement.first, confinement.wanted
-    written = {*wanted.write}
+    first = confinement.first
+    written = {*confinement.written}
     closed: set[str] = set()
     places: dict[str, int] = {}
     paths = [path for path, rights in first.rules.items() if _is_place(path, rights)]

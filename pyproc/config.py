@@ -16,6 +16,8 @@ EXACT_TASKS = 32  # PP_EXACT_TASKS of csrc/pool/life.h
 # Names of environment variables that reach workers besides the core's allow-list; read at call
 # time, so that the tests of a sanitised build can hand on what its runtime needs.
 ENVIRONMENT_ALLOWED: tuple[str, ...] = ()
+# Directories that workers in baseline may write to besides; of the pytest plugin, read likewise.
+WRITABLE: tuple[str, ...] = ()
 
 _UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 

@@ -111,7 +111,7 @@ class SandboxUnavailable(Error):
     ) -> None:
         super().__init__(
             f"the sandbox cannot give {effect}: {mechanism} answers {answer!r}; {remedy}, or "
-            f"Sandbox(on_unsupported='report') to start without"
+            f"Sandbox(on_unsupported='report') to start without it, sandbox='none' without any"
         )
         self.effect, self.mechanism, self.answer, self.remedy = effect, mechanism, answer, remedy
 

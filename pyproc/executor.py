@@ -53,7 +53,8 @@ class Executor(concurrent.futures.Executor):
         Structs, Enums and named tuples that the function's result annotation names. "pickle":
         anything that can be pickled, and exceptions as themselves. A worker then can run code in
         this process: only for functions that you would run here.
-    sandbox: "none" by default, so that a program works as before after its import was changed. Even
+    sandbox: "none" by default, other than Pool's, so that a program works as before after its
+        import was changed. Even
         with results="safe" this is no boundary against hostile code: the worker runs as the same
         user. Choose "baseline" or "strict" for that.
     env: variables added to all of this process's, which workers have as in the standard library;

@@ -65,7 +65,9 @@ class Pool(Calls, Lifecycle, Watching):
     on_event: called with each Event, on a thread of the pool.
     context: context variables whose values travel with each call to the function; each is a global
         of a module that workers can import.
-    sandbox: what workers may do: a profile's name or a Sandbox.
+    sandbox: what workers may do: a profile's name or a Sandbox. "baseline" (default): they read
+        what an ordinary program reads, write to a scratch directory only, and make no sockets; a
+        machine that cannot enforce that is SandboxUnavailable. "none" takes nothing away.
     rate: how many calls a second are let through, RateLimited beyond: a Rate, a number for each
         function, or a dict of names (globs) to one of them. Maps wait for their turn.
     audit: where security events are written: a path or an AuditLog.
@@ -113,7 +115,7 @@ class Pool(Calls, Lifecycle, Watching):
         on_event: Callable[[Event], object] | None = None,
         output: Output = "forward",
         context: Iterable[ContextVar[Any]] = (),
-        sandbox: str | Sandbox = "none",
+        sandbox: str | Sandbox = "baseline",
         rate: Rates | None = None,
         audit: str | os.PathLike[str] | AuditOptions | None = None,
         control: str | os.PathLike[str] | None = None,

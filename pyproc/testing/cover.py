@@ -32,6 +32,8 @@ class HostSide:
         self._before = os.environ.get(VARIABLE)
         os.environ[VARIABLE] = json.dumps(self._options())
         config.ENVIRONMENT_ALLOWED = (*self._allowed, VARIABLE)
+        self._writable = config.WRITABLE
+        config.WRITABLE = (*self._writable, os.path.realpath(self._directory))
 
     def _options(self) -> dict[str, Any]:
         found = self._current.config
@@ -48,6 +50,7 @@ class HostSide:
         import coverage
 
         config.ENVIRONMENT_ALLOWED = self._allowed
+        config.WRITABLE = self._writable
         if self._before is None:
             os.environ.pop(VARIABLE, None)
         else:

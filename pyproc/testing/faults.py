@@ -39,10 +39,13 @@ class Faults:
         os.environ[VARIABLE] = self._directory
         self._allowed = config.ENVIRONMENT_ALLOWED
         config.ENVIRONMENT_ALLOWED = (*self._allowed, VARIABLE)
+        self._writable = config.WRITABLE
+        config.WRITABLE = (*self._writable, os.path.realpath(self._directory))
         return self
 
     def __exit__(self, *_: object) -> None:
         config.ENVIRONMENT_ALLOWED = self._allowed
+        config.WRITABLE = self._writable
         os.environ.pop(VARIABLE, None)
         shutil.rmtree(self._directory, ignore_errors=True)
 

@@ -24,7 +24,7 @@ DEADLINE = 60.0
 
 @pytest.fixture(name="pool")
 def one_worker() -> Iterator[Pool]:
-    with Pool(APP, workers=1) as opened:
+    with Pool(APP, workers=1, sandbox="none") as opened:
         yield opened
 
 
@@ -206,7 +206,7 @@ def test_a_grandchild_with_the_workers_descriptors_holds_nobody_up(
 def test_the_processes_that_a_worker_started_die_with_the_pool(
     session: bool, tmp_path: Path
 ) -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         pids = set(pool.call("orphan", str(tmp_path / "pids"), session, times=3))
         assert not any(is_gone(pid) for pid in pids)
     assert wait_gone(pids, 5) == set()
@@ -214,7 +214,7 @@ def test_the_processes_that_a_worker_started_die_with_the_pool(
 
 def test_a_daemon_that_a_worker_made_dies_with_the_pool(tmp_path: Path) -> None:
     path = tmp_path / "pid"
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         pool.call("daemonize", str(path))
         pid = int(path.read_text())
         assert not is_gone(pid)
@@ -240,7 +240,7 @@ def test_others_calls_go_on_while_one_thread_crashes_workers() -> None:
         except BaseException as error:
             wrong.append(error)
 
-    with Pool(APP, workers=3) as pool:
+    with Pool(APP, workers=3, sandbox="none") as pool:
         threads = [threading.Thread(target=work) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -283,7 +283,7 @@ def test_each_of_thousands_of_queued_calls_ends_once_under_random_kills() -> Non
     def count(done: Future[object]) -> None:  # the delivery thread's, one after the other
         ends["error" if done.exception() else "value"] += 1
 
-    with Pool(APP, workers=2) as pool:
+    with Pool(APP, workers=2, sandbox="none") as pool:
         with random_kills(pool) as kills:
             futures = [pool.submit("add", n, 1) for n in range(5000)]
             for future in futures:
@@ -323,7 +323,7 @@ def test_each_leased_call_of_many_threads_ends_once_under_random_kills() -> None
         with lock:
             ends.update(mine)
 
-    with Pool(APP, workers=2) as pool:
+    with Pool(APP, workers=2, sandbox="none") as pool:
         with random_kills(pool) as kills:
             threads = [threading.Thread(target=work) for _ in range(8)]
             for thread in threads:
@@ -356,7 +356,7 @@ def test_a_call_that_ran_is_not_run_again_when_its_worker_dies(pool: Pool, tmp_p
 
 
 def test_calls_that_wait_behind_many_deadly_ones_are_all_answered() -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         deadly = [pool.submit("die", "_exit", 9) for _ in range(12)]
         mixed = [pool.submit("add", n, 1) for n in range(10)]
         deadly += [pool.submit("die", "_exit", 9) for _ in range(6)]

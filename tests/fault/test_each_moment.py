@@ -33,7 +33,7 @@ WHOLE = 10**6
 
 @pytest.fixture(name="pool", scope="module")
 def hostile() -> Iterator[Pool]:
-    with Pool(HOSTILE, workers=1) as opened:
+    with Pool(HOSTILE, workers=1, sandbox="none") as opened:
         yield opened
 
 
@@ -164,7 +164,7 @@ def strike(pids: set[int]) -> None:
 def test_whoever_is_killed_while_it_starts_costs_no_call(
     tmp_path: Path, moment: str, method: Any
 ) -> None:
-    with Pool(write_app(tmp_path, moment), workers=1, start_method=method) as pool:
+    with Pool(write_app(tmp_path, moment), workers=1, start_method=method, sandbox="none") as pool:
         for _ in range(2):
             (tmp_path / "seen").unlink(missing_ok=True)
             strike(newborns(pool))
@@ -178,7 +178,9 @@ def test_whoever_is_killed_while_it_starts_costs_no_call(
 
 
 def test_a_slow_template_holds_up_nobody_who_has_a_worker(tmp_path: Path) -> None:
-    with Pool(write_app(tmp_path, "warmup"), workers=1, start_method="template") as pool:
+    with Pool(
+        write_app(tmp_path, "warmup"), workers=1, start_method="template", sandbox="none"
+    ) as pool:
         known = {worker.pid for worker in pool.workers()}
         strike(newborns(pool) - known)
         began = time.monotonic()
@@ -187,7 +189,7 @@ def test_a_slow_template_holds_up_nobody_who_has_a_worker(tmp_path: Path) -> Non
 
 
 def test_a_worker_killed_while_it_is_replaced_costs_no_call(pool: Pool) -> None:
-    with Pool(HOSTILE, workers=2, recycle=Recycle(max_tasks=3)) as recycled:
+    with Pool(HOSTILE, workers=2, recycle=Recycle(max_tasks=3), sandbox="none") as recycled:
         futures = []
         for n in range(120):
             futures.append(recycled.submit("add", n, 1))
@@ -197,7 +199,9 @@ def test_a_worker_killed_while_it_is_replaced_costs_no_call(pool: Pool) -> None:
 
 
 def test_a_keeper_killed_while_a_worker_starts_costs_no_call(tmp_path: Path) -> None:
-    with Pool(write_app(tmp_path, "import"), workers=1, start_method="exec") as pool:
+    with Pool(
+        write_app(tmp_path, "import"), workers=1, start_method="exec", sandbox="none"
+    ) as pool:
         (tmp_path / "seen").unlink()
         kill_worker(pool)
         future = pool.submit("add", 1, 2)
@@ -210,7 +214,7 @@ def test_a_keeper_killed_while_a_worker_starts_costs_no_call(tmp_path: Path) -> 
 
 
 def test_a_pool_closed_while_a_worker_starts_leaves_nothing(tmp_path: Path) -> None:
-    pool = Pool(write_app(tmp_path, "start"), workers=2)
+    pool = Pool(write_app(tmp_path, "start"), workers=2, sandbox="none")
     kill_worker(pool)
     pool.submit("add", 1, 2)
     keeper = pool._core.keeper_pid()
@@ -225,7 +229,7 @@ def test_a_host_out_of_descriptors_says_so_and_recovers() -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with Pool(HOSTILE, workers=1, start_method="exec", limits=Limits()) as pool:
+    with Pool(HOSTILE, workers=1, start_method="exec", limits=Limits(), sandbox="none") as pool:
         kill_worker(pool)
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # no new one, however few are open
         try:

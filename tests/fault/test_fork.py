@@ -49,7 +49,7 @@ def test_a_forked_copy_of_a_pool_is_closed(
     host = start(
         f"""
         import asyncio
-        pool = Pool(sys.argv[1], workers=1, output={output!r})
+        pool = Pool(sys.argv[1], workers=1, output={output!r}, sandbox="none")
         pool.call('add', 1, 2)
         child = os.fork()
         if child == 0:
@@ -74,7 +74,7 @@ def test_a_forked_copy_of_a_pool_is_closed(
 def test_what_only_looks_or_ends_is_harmless_in_a_forked_copy(start: Callable[..., Host]) -> None:
     host = start(
         """
-        pool = Pool(sys.argv[1], workers=2)
+        pool = Pool(sys.argv[1], workers=2, sandbox="none")
         future = pool.submit('nap', 1.0)
         child = os.fork()
         if child == 0:
@@ -101,7 +101,7 @@ def test_a_forked_child_that_ends_normally_neither_warns_nor_ends_the_pool(
     host = start(
         """
         warnings.simplefilter('always')
-        pool = Pool(sys.argv[1], workers=1)
+        pool = Pool(sys.argv[1], workers=1, sandbox="none")
         child = os.fork()
         if child == 0:
             sys.exit(0)
@@ -119,10 +119,10 @@ def test_a_forked_child_that_ends_normally_neither_warns_nor_ends_the_pool(
 def test_a_forked_child_may_open_a_pool_of_its_own(start: Callable[..., Host]) -> None:
     host = start(
         """
-        pool = Pool(sys.argv[1], workers=1)
+        pool = Pool(sys.argv[1], workers=1, sandbox="none")
         child = os.fork()
         if child == 0:
-            with Pool(sys.argv[1], workers=1) as own:
+            with Pool(sys.argv[1], workers=1, sandbox="none") as own:
                 say('child:', own.call('add', 1, 2), own.submit('add', 2, 2).result(30))
             os._exit(0)
         say('status', os.waitpid(child, 0)[1])
@@ -140,7 +140,7 @@ def test_a_forked_child_that_outlives_the_host_keeps_no_worker_alive(
 ) -> None:
     host = start(
         """
-        pool = Pool(sys.argv[1], workers=2)
+        pool = Pool(sys.argv[1], workers=2, sandbox="none")
         pids = [pool.submit('pid').result(30), pool._core.keeper_pid()]
         child = os.fork()
         if child == 0:
@@ -164,7 +164,7 @@ def test_a_forked_child_holds_no_channel_of_the_parents_workers(
 ) -> None:
     host = start(
         """
-        pool = Pool(sys.argv[1], workers=3, output='drop')
+        pool = Pool(sys.argv[1], workers=3, output='drop', sandbox="none")
         [f.result(30) for f in [pool.submit('nap', 0.2) for _ in range(3)]]
         def sockets():
             count = 0
@@ -197,7 +197,7 @@ def test_forks_under_load_from_many_threads_leave_no_child_hung_and_no_call_lost
         warnings.simplefilter('ignore')
         import multiprocessing
         context = multiprocessing.get_context('fork')
-        pool = Pool(sys.argv[1], workers=2)
+        pool = Pool(sys.argv[1], workers=2, sandbox="none")
         over = threading.Event()
         counts = []
         def work():
@@ -244,7 +244,7 @@ def test_a_server_that_opens_its_pool_before_it_forks_gets_clear_errors_in_its_w
     host = start(
         """
         import socket
-        pool = Pool(sys.argv[1], workers=1)      # at import of the application
+        pool = Pool(sys.argv[1], workers=1, sandbox="none")      # at import of the application
         listener = socket.create_server(('127.0.0.1', 0))
         def serve():
             own = None
@@ -254,7 +254,7 @@ def test_a_server_that_opens_its_pool_before_it_forks_gets_clear_errors_in_its_w
                     try:
                         answer = pool.call('add', 1, 2)
                     except pyproc.PoolClosed:
-                        own = own or Pool(sys.argv[1], workers=1)
+                        own = own or Pool(sys.argv[1], workers=1, sandbox="none")
                         answer = own.call('add', 1, 2)
                     connection.sendall(f'{os.getpid()} {answer}'.encode())
         children = []
@@ -286,7 +286,7 @@ def test_a_server_that_opens_its_pool_before_it_forks_gets_clear_errors_in_its_w
 def test_a_subprocess_of_the_host_inherits_nothing_of_the_pool() -> None:
     import subprocess
 
-    with Pool(APP, workers=2, output="drop") as pool:
+    with Pool(APP, workers=2, output="drop", sandbox="none") as pool:
         pool.call("add", 1, 2)
         seen = subprocess.run(
             ["ls", "-l", "/proc/self/fd"],

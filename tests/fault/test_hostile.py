@@ -61,7 +61,7 @@ def rss() -> int:
 @pytest.fixture(scope="module")
 def one_pool() -> Iterator[Pool]:
     """One pool for many attacks: each must leave it as good as new."""
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         yield pool
 
 
@@ -135,7 +135,7 @@ def test_endless_bytes_end_with_the_worker_and_cost_little_memory(
 
 @pytest.mark.parametrize("kind", ["stdout", "lines", "stderr"])
 def test_endless_output_costs_little_memory(kind: str) -> None:
-    with Pool(APP, workers=1, output="drop") as pool:
+    with Pool(APP, workers=1, output="drop", sandbox="none") as pool:
         before = rss()
         with pytest.raises(errors.TaskTimeout):
             pool.options(timeout=1.5).call("flood", kind)
@@ -148,7 +148,7 @@ def test_endless_output_that_nobody_takes_is_dropped_and_counted(
 ) -> None:
     taken = threading.Event()
     monkeypatch.setattr("pyproc.delivery._write", lambda *_: taken.wait(DEADLINE))
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         before = rss()
         try:
             with pytest.raises(errors.TaskTimeout):
@@ -166,7 +166,7 @@ def test_a_flood_of_log_records_costs_little_memory_and_no_call(
     logger = logging.getLogger("flood")
     monkeypatch.setattr(logger, "propagate", False)  # pytest keeps every record that it sees
     monkeypatch.setattr(logger, "handlers", [logging.NullHandler()])
-    with Pool(APP, workers=1, output="drop") as pool:
+    with Pool(APP, workers=1, output="drop", sandbox="none") as pool:
         before = rss()
         assert pool.options(timeout=DEADLINE).call("log_flood", 3000) == 3000
         assert rss() - before < 64 * 2**20

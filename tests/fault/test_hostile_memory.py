@@ -20,7 +20,7 @@ GRANTED = 4096
 
 @pytest.fixture
 def pool() -> Iterator[Pool]:
-    with Pool(APP, workers=1, timeouts=None) as opened:
+    with Pool(APP, workers=1, timeouts=None, sandbox="none") as opened:
         yield opened
 
 

@@ -38,7 +38,7 @@ KINDS = [
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    with Pool(APP, workers=1, path=[str(APPS), *sys.path]) as opened:
+    with Pool(APP, workers=1, path=[str(APPS), *sys.path], sandbox="none") as opened:
         yield opened
 
 

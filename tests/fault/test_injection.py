@@ -97,7 +97,8 @@ OPENING = (
     + """
     kind, error, go_on, app = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     def journey():
-        with Pool(app, workers=1, output="drop", timeouts=Timeouts(start=15)) as pool:
+        limits = Timeouts(start=15)
+        with Pool(app, workers=1, output="drop", timeouts=limits, sandbox="none") as pool:
             assert pool.options(timeout=15).call("add", 1, 2) == 3
             assert pool.submit("add", 1, 2).result(15) == 3
             assert list(pool.map("add", [1, 2, 3], timeout=15)) == [1, 2, 3]
@@ -111,7 +112,7 @@ USING = (
     + """
     import asyncio
     kind, error, app = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-    with Pool(app, workers=2, output="drop", timeouts=Timeouts(start=15)) as pool:
+    with Pool(app, workers=2, output="drop", timeouts=Timeouts(start=15), sandbox="none") as pool:
         calls = pool.options(timeout=15)
         async def gathered():
             return await asyncio.gather(*(calls.acall("add", n, 1) for n in range(3)))
@@ -160,7 +161,8 @@ KEEPER = """
     from unittest import mock
     package, app, limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
     def journey():
-        with Pool(app, workers=1, output="drop", timeouts=Timeouts(start=15)) as pool:
+        limits = Timeouts(start=15)
+        with Pool(app, workers=1, output="drop", timeouts=limits, sandbox="none") as pool:
             assert pool.options(timeout=15).call("add", 1, 2) == 3
             return True
     real = os.path.dirname
@@ -255,7 +257,7 @@ CLOCK = (
             faults.fault_clock(shift)
     jumping = threading.Thread(target=jump)
     jumping.start()
-    with Pool(sys.argv[1], workers=2, recycle=pyproc.Recycle(max_age=0.5)) as pool:
+    with Pool(sys.argv[1], workers=2, recycle=pyproc.Recycle(max_age=0.5), sandbox="none") as pool:
         begin = time.monotonic()
         while time.monotonic() < begin + 3:
             assert pool.options(timeout=30, queue_timeout=30).call("add", 1, 2) == 3

@@ -12,7 +12,7 @@ from hosts import Host
 
 APP = Path(__file__).parent / "apps" / "breaking.py"
 
-OPEN = "pool = Pool(sys.argv[1], workers=2)\n"
+OPEN = "pool = Pool(sys.argv[1], workers=2, sandbox='none')\n"
 #: What the host does when ^C comes; `flag` is written by the worker once the call runs.
 STAGES = {
     "a leased call": "pool.call('tell', flag, 300)",
@@ -40,7 +40,7 @@ STAGES = {
     ),
     "asyncio": "import asyncio\n    asyncio.run(pool.acall('tell', flag, 300))",
     "a full queue": (
-        "small = Pool(sys.argv[1], workers=1, max_queue=1)\n"
+        "small = Pool(sys.argv[1], workers=1, max_queue=1, sandbox='none')\n"
         "    busy = [small.submit('nap', 300)]\n"
         "    open(flag, 'w').close()\n"
         "    list(small.map('nap', [300] * 9, chunksize=1))"
@@ -106,7 +106,7 @@ def test_an_interrupt_while_a_pool_opens_leaves_nothing(tmp_path: Path, delay: f
     source = """
         try:
             say('opening')
-            pool = Pool(sys.argv[1], workers=4)
+            pool = Pool(sys.argv[1], workers=4, sandbox="none")
             try:
                 pool.call('add', 1, 2)
                 say('open')
@@ -148,7 +148,7 @@ def test_an_interrupt_of_an_open_pool_that_hangs_at_import_ends_it(tmp_path: Pat
     app.write_text("import time\nprint('importing', flush=True)\ntime.sleep(300)\n")
     source = """
         try:
-            Pool(sys.argv[1], workers=2)
+            Pool(sys.argv[1], workers=2, sandbox="none")
         except KeyboardInterrupt:
             say('interrupted')
         """
@@ -165,7 +165,7 @@ def test_the_terminals_interrupt_reaches_no_worker(tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     source = f"""
         signal.signal(signal.SIGINT, lambda *_: say('asked'))
-        pool = Pool(sys.argv[1], workers=1)
+        pool = Pool(sys.argv[1], workers=1, sandbox="none")
         future = pool.submit('tell', {str(flag)!r}, 1.0)
         future.result()
         say('finished', pool.stats()['workers_died'])

@@ -25,7 +25,7 @@ def keeper_of(pool: Pool) -> int:
 
 def test_the_calls_under_a_killed_keeper_say_so_and_waiting_ones_go_on(tmp_path: Path) -> None:
     flag = tmp_path / "flag"
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         running = pool.submit("tell", str(flag), 60)
         waiting = [pool.submit("add", n, 1) for n in range(20)]
         while not flag.exists():
@@ -42,7 +42,7 @@ def test_the_calls_under_a_killed_keeper_say_so_and_waiting_ones_go_on(tmp_path:
 
 
 def test_a_leased_call_under_a_killed_keeper_says_so() -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         pool.call("add", 1, 2)
         killer = threading.Timer(0.2, os.kill, (keeper_of(pool), signal.SIGKILL))
         killer.start()
@@ -54,7 +54,7 @@ def test_a_leased_call_under_a_killed_keeper_says_so() -> None:
 
 
 def test_a_keeper_killed_while_the_pool_idles_costs_no_call() -> None:
-    with Pool(APP, workers=2) as pool:
+    with Pool(APP, workers=2, sandbox="none") as pool:
         for _ in range(5):
             assert pool.call("add", 1, 2) == 3
             keeper = keeper_of(pool)
@@ -76,7 +76,7 @@ def test_a_keeper_killed_again_and_again_under_load_loses_and_hangs_nothing() ->
             except BaseException as error:
                 ends.append(error)
 
-    with Pool(APP, workers=2) as pool:
+    with Pool(APP, workers=2, sandbox="none") as pool:
         threads = [threading.Thread(target=work) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -93,7 +93,7 @@ def test_a_keeper_killed_again_and_again_under_load_loses_and_hangs_nothing() ->
 
 @pytest.mark.parametrize("way", ["call", "submit"])
 def test_a_worker_that_kills_the_keeper_costs_its_own_call(way: str) -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         with pytest.raises(errors.WorkerKilled) as caught:
             if way == "call":
                 pool.call("kill_parent", signal.SIGKILL)
@@ -105,7 +105,7 @@ def test_a_worker_that_kills_the_keeper_costs_its_own_call(way: str) -> None:
 
 def test_a_worker_that_stops_the_keeper_holds_up_neither_its_deadline_nor_the_close() -> None:
     before = descendants(os.getpid())
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         begin = time.monotonic()
         with pytest.raises(errors.Error):
             pool.options(timeout=0.5).call("kill_parent", signal.SIGSTOP)
@@ -119,7 +119,7 @@ def test_a_worker_that_stops_the_keeper_holds_up_neither_its_deadline_nor_the_cl
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_what_a_service_manager_sends_to_everybody_does_not_end_the_keeper(number: int) -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         keeper = keeper_of(pool)
         os.kill(keeper, number)
         assert pool.call("add", 1, 2) == 3
@@ -134,7 +134,7 @@ def test_a_keeper_that_cannot_be_started_is_a_start_error(
     empty.mkdir()
     monkeypatch.setattr("pyproc.pool.os.path.dirname", lambda _: str(empty))
     with pytest.raises(errors.WorkerStartError, match="keeper"):
-        Pool(APP, workers=1)
+        Pool(APP, workers=1, sandbox="none")
 
 
 def test_a_worker_that_took_back_its_death_signal_goes_with_the_keeper_all_the_same(

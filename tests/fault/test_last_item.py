@@ -41,7 +41,9 @@ def test_a_worker_that_ends_after_its_chunks_last_item_costs_no_item(
     vars(twin)["user"] = user
     monkeypatch.setitem(sys.modules, "lastwords", twin)
     user.set("me")
-    with Pool(tmp_path / "lastwords.py", workers=1, context=[user], path=[str(tmp_path)]) as pool:
+    with Pool(
+        tmp_path / "lastwords.py", workers=1, context=[user], path=[str(tmp_path)], sandbox="none"
+    ) as pool:
         calls = pool.options(retry=Retry(max_attempts=retries))
         assert list(calls.map("answer", [1, 2, -3, 4, 5], chunksize=3)) == [1, 2, -3, 4, 5]
         assert pool.stats()["workers_died"] == 1

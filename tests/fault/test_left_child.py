@@ -32,7 +32,7 @@ def test_a_call_ends_when_its_keeper_is_killed_and_a_child_of_the_worker_is_left
 ) -> None:
     (tmp_path / "leaving.py").write_text(APP)
     note = tmp_path / "child"
-    with Pool(tmp_path / "leaving.py", workers=1) as pool:
+    with Pool(tmp_path / "leaving.py", workers=1, sandbox="none") as pool:
         stat = Path(f"/proc/{pool.workers()[0].pid}/stat").read_text()
         keeper = int(stat.rpartition(")")[2].split()[1])
         ends: list[BaseException] = []

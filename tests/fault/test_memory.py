@@ -35,7 +35,9 @@ WAYS = [
 
 @pytest.fixture(name="pool", scope="module")
 def limited() -> Iterator[Pool]:
-    with Pool(APP, workers=1, limits=Limits(memory=f"{CAP}MiB", cpu_time=20)) as opened:
+    with Pool(
+        APP, workers=1, limits=Limits(memory=f"{CAP}MiB", cpu_time=20), sandbox="none"
+    ) as opened:
         yield opened
 
 
@@ -110,7 +112,7 @@ def memory_cgroup() -> Iterator[Path]:
 
 
 def test_a_kill_by_the_kernel_for_want_of_memory_is_told_apart(small_group: Path) -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         pid = pool.call("pid")
         (small_group / "cgroup.procs").write_text(str(pid))
         with pytest.raises(WorkerKilled) as caught:
@@ -150,7 +152,7 @@ def test_pandas_works_below_a_limit(pool: Pool) -> None:
 
 @pytest.mark.parametrize("way", ["call", "submit"])
 def test_a_call_may_have_a_limit_of_its_own(way: str) -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         small = pool.options(memory="64MiB")
         with pytest.raises(MemoryLimitExceeded) as caught:
             if way == "call":
@@ -163,7 +165,7 @@ def test_a_call_may_have_a_limit_of_its_own(way: str) -> None:
 
 def test_only_the_item_that_took_too_much_fails_in_a_map(pool: Pool) -> None:
     sizes = [10, 20, 900, 30, 40]
-    with Pool(TAKING, workers=1, limits=Limits(memory="256MiB")) as small:
+    with Pool(TAKING, workers=1, limits=Limits(memory="256MiB"), sandbox="none") as small:
         results = list(small.map("take", sizes, return_exceptions=True, chunksize=5))
     assert isinstance(results[2], MemoryLimitExceeded)
     assert results[:2] + results[3:] == [10, 20, 30, 40]

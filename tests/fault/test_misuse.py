@@ -18,7 +18,7 @@ DEADLINE = 60.0
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Pool]:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         yield pool
 
 
@@ -110,7 +110,9 @@ def test_a_value_that_contains_itself_is_an_error(shared: Pool) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_arguments_larger_than_a_frame_are_an_error(way: str) -> None:
-    with Pool(APP, workers=1, buffer_threshold=None) as pool:  # else they go in shared memory
+    with Pool(
+        APP, workers=1, buffer_threshold=None, sandbox="none"
+    ) as pool:  # else they go in shared memory
         with pytest.raises(errors.Error, match="large"):
             WAYS[way](pool, "size", bytes(17 * 2**20))
         assert pool.call("size", bytes(2**20)) == 2**20
@@ -118,7 +120,7 @@ def test_arguments_larger_than_a_frame_are_an_error(way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_result_larger_than_the_limit_is_an_error_and_costs_no_worker(way: str) -> None:
-    with Pool(APP, workers=1, limits=Limits(result_size="1MiB")) as pool:
+    with Pool(APP, workers=1, limits=Limits(result_size="1MiB"), sandbox="none") as pool:
         assert len(WAYS[way](pool, "blob", 2**19)) == 2**19
         with pytest.raises(errors.ResultTooLarge, match="result_size"):
             WAYS[way](pool, "blob", 2**21)
@@ -160,7 +162,7 @@ def test_an_option_that_cannot_be_is_refused_by_name(
     options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        Pool(APP, **options)
+        Pool(APP, **options, sandbox="none")
 
 
 @pytest.mark.parametrize(
@@ -180,8 +182,8 @@ def test_an_option_that_cannot_be_is_refused_by_name(
         (lambda: Timeouts(queue=float("nan")), ValueError),
         (lambda: Timeouts(task="1"), TypeError),  # type: ignore[arg-type]
         (lambda: Timeouts(task=True), TypeError),
-        (lambda: Pool(APP, limits=Limits(result_size=0)), ValueError),
-        (lambda: Pool(APP, limits=Limits(result_size="1 elephant")), ValueError),
+        (lambda: Pool(APP, limits=Limits(result_size=0), sandbox="none"), ValueError),
+        (lambda: Pool(APP, limits=Limits(result_size="1 elephant"), sandbox="none"), ValueError),
     ],
 )
 def test_a_limit_that_cannot_be_is_refused(
@@ -240,14 +242,14 @@ EACH_METHOD: dict[str, Callable[[Pool], Any]] = {
 @pytest.mark.parametrize("method", EACH_METHOD)
 @pytest.mark.parametrize("output", ["forward", "drop"])
 def test_a_closed_pool_refuses_to_work(method: str, output: Any) -> None:
-    pool = Pool(APP, workers=1, output=output)
+    pool = Pool(APP, workers=1, output=output, sandbox="none")
     pool.close()
     with pytest.raises(errors.PoolClosed):
         EACH_METHOD[method](pool)
 
 
 def test_a_closed_pool_may_be_looked_at_and_closed_again() -> None:
-    pool = Pool(APP, workers=1)
+    pool = Pool(APP, workers=1, sandbox="none")
     future = pool.submit("add", 1, 2)
     calls = pool.options(timeout=5)
     pool.close()
@@ -267,7 +269,7 @@ def test_a_closed_pool_may_be_looked_at_and_closed_again() -> None:
 
 
 def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room() -> None:
-    with Pool(APP, workers=1, max_queue=3) as pool:
+    with Pool(APP, workers=1, max_queue=3, sandbox="none") as pool:
         running = pool.submit("nap", 0.5)
         while pool.stats()["calls_waiting"]:
             pass
@@ -282,7 +284,9 @@ def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room() -> No
 
 @pytest.mark.parametrize("threshold", [None, "256KiB"], ids=["inline", "in shared memory"])
 def test_a_queue_full_of_bytes_refuses_at_once(threshold: str | None) -> None:
-    with Pool(APP, workers=1, max_queue_bytes="1MiB", buffer_threshold=threshold) as pool:
+    with Pool(
+        APP, workers=1, max_queue_bytes="1MiB", buffer_threshold=threshold, sandbox="none"
+    ) as pool:
         running = pool.submit("nap", 0.5)
         while pool.stats()["calls_waiting"]:
             pass
@@ -296,13 +300,13 @@ def test_a_queue_full_of_bytes_refuses_at_once(threshold: str | None) -> None:
 
 
 def test_a_map_waits_for_room_in_a_full_queue() -> None:
-    with Pool(APP, workers=1, max_queue=1) as pool:
+    with Pool(APP, workers=1, max_queue=1, sandbox="none") as pool:
         assert list(pool.map("add", range(200), chunksize=1)) == list(range(200))
 
 
 def test_a_call_that_waits_longer_than_its_queue_timeout_never_runs(tmp_path: Path) -> None:
     log = tmp_path / "runs"
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         busy = pool.submit("nap", 0.8)
         while pool.stats()["calls_waiting"]:
             pass
@@ -320,7 +324,7 @@ def test_a_call_that_waits_longer_than_its_queue_timeout_never_runs(tmp_path: Pa
 
 
 def test_close_with_a_timeout_ends_what_still_runs(tmp_path: Path) -> None:
-    pool = Pool(APP, workers=1)
+    pool = Pool(APP, workers=1, sandbox="none")
     running = pool.submit("nap", 60)
     waiting = pool.submit("add", 1, 2)
     pool.close(timeout=0.2)
@@ -331,5 +335,5 @@ def test_close_with_a_timeout_ends_what_still_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "1"])
 def test_close_refuses_a_time_that_cannot_be(timeout: Any) -> None:
-    with Pool(APP, workers=1) as pool, pytest.raises((ValueError, TypeError)):
+    with Pool(APP, workers=1, sandbox="none") as pool, pytest.raises((ValueError, TypeError)):
         pool.close(timeout)

@@ -31,7 +31,7 @@ both_ways = pytest.mark.parametrize("way", [leased, queued])
 @pytest.fixture(name="pool", scope="module")
 def limited() -> Iterator[Pool]:
     limits = Limits(output="64KiB", result_size="1MiB")
-    with Pool(APP, workers=1, limits=limits, output="drop") as opened:
+    with Pool(APP, workers=1, limits=limits, output="drop", sandbox="none") as opened:
         yield opened
 
 
@@ -88,7 +88,7 @@ def test_an_exception_of_the_function_gives_way(pool: Pool) -> None:
 
 @both_ways
 def test_a_call_may_have_a_limit_of_its_own(way: Way) -> None:
-    with Pool(APP, workers=1, output="drop") as pool:
+    with Pool(APP, workers=1, output="drop", sandbox="none") as pool:
         with pytest.raises(OutputLimitExceeded) as caught:
             way(pool.options(output="1KiB"), "say", KIB + 1)
         assert caught.value.limit == KIB

@@ -60,7 +60,7 @@ def code(tmp_path: Path) -> Code:
 
 @pytest.fixture(params=["template", "exec", "auto"])
 def pool(request: pytest.FixtureRequest, code: Code) -> Iterator[Pool]:
-    with Pool(code.path, workers=2, start_method=request.param) as pool:
+    with Pool(code.path, workers=2, start_method=request.param, sandbox="none") as pool:
         yield pool
 
 
@@ -129,7 +129,7 @@ def start() -> None:
 def version() -> int: return {version}
 """
     path.write_text(hooked.format(broken=False, version=1))
-    with Pool(path, workers=2, start_method="template") as pool:
+    with Pool(path, workers=2, start_method="template", sandbox="none") as pool:
         path.write_text(hooked.format(broken=True, version=2))
         with pytest.raises(WorkerStartError, match="no model file"):
             pool.reload()
@@ -221,7 +221,7 @@ def test_closing_during_a_reload_ends_both(code: Code) -> None:
         except pyproc.Error as error:
             ends.append(error)
 
-    with Pool(code.path, workers=2) as opened:
+    with Pool(code.path, workers=2, sandbox="none") as opened:
         code.write(2, "time.sleep(20)\n")
         thread = threading.Thread(target=reload, args=(opened,), daemon=True)
         thread.start()
@@ -241,7 +241,7 @@ def test_a_keeper_killed_during_a_reload_does_not_end_it(pool: Pool, code: Code)
 
 def test_recycling_to_code_that_does_not_start_keeps_the_old_worker(code: Code) -> None:
     recycle = Recycle(max_age=0.2, jitter=0)
-    with Pool(code.path, workers=1, start_method="exec", recycle=recycle) as pool:
+    with Pool(code.path, workers=1, start_method="exec", recycle=recycle, sandbox="none") as pool:
         pid = pool.call("pid")
         code.write(2, "raise RuntimeError('broken on purpose')\n")
         wait_for(lambda: pool.stats()["start_failures"] >= 2, "no replacement was tried")
@@ -251,7 +251,7 @@ def test_recycling_to_code_that_does_not_start_keeps_the_old_worker(code: Code) 
 
 
 def test_a_closed_pool_is_not_reloaded(code: Code) -> None:
-    with Pool(code.path, workers=1) as pool:
+    with Pool(code.path, workers=1, sandbox="none") as pool:
         pass
     with pytest.raises(pyproc.PoolClosed):
         pool.reload()

@@ -52,7 +52,7 @@ every_way = pytest.mark.parametrize("way", [_call, _submit, _acall, _map])
 
 @pytest.fixture(name="pool")
 def plain() -> Iterator[Pool]:
-    with Pool(APP, workers=1) as opened:
+    with Pool(APP, workers=1, sandbox="none") as opened:
         yield opened
 
 
@@ -74,7 +74,7 @@ def test_without_a_retry_a_call_is_made_once(pool: Pool, tmp_path: Path, way: Wa
 @every_way
 def test_a_call_that_crashes_is_made_again(tmp_path: Path, way: Way) -> None:
     log = tmp_path / "log"
-    with Pool(APP, workers=1, retry=Retry(max_attempts=3)) as pool:
+    with Pool(APP, workers=1, retry=Retry(max_attempts=3), sandbox="none") as pool:
         assert way(pool, "crash_twice", str(log)) == "done"
         assert pool.stats()["calls_retried"] == 2
     assert attempts(log) == 3
@@ -83,7 +83,10 @@ def test_a_call_that_crashes_is_made_again(tmp_path: Path, way: Way) -> None:
 @every_way
 def test_the_last_failure_is_the_callers(tmp_path: Path, way: Way) -> None:
     log = tmp_path / "log"
-    with Pool(APP, workers=1, retry=Retry(max_attempts=2)) as pool, pytest.raises(WorkerCrashed):
+    with (
+        Pool(APP, workers=1, retry=Retry(max_attempts=2), sandbox="none") as pool,
+        pytest.raises(WorkerCrashed),
+    ):
         way(pool, "crash_twice", str(log))
     assert attempts(log) == 2
 
@@ -92,7 +95,7 @@ def test_the_last_failure_is_the_callers(tmp_path: Path, way: Way) -> None:
 def test_an_exception_is_no_crash(tmp_path: Path, way: Way) -> None:
     log = tmp_path / "log"
     with (
-        Pool(APP, workers=1, retry=Retry(max_attempts=3)) as pool,
+        Pool(APP, workers=1, retry=Retry(max_attempts=3), sandbox="none") as pool,
         pytest.raises(ConnectionError),
     ):
         way(pool, "raise_twice", str(log))
@@ -103,14 +106,14 @@ def test_an_exception_is_no_crash(tmp_path: Path, way: Way) -> None:
 def test_exceptions_are_tried_again_by_name(tmp_path: Path, way: Way) -> None:
     log = tmp_path / "log"
     retry = Retry(max_attempts=3, on_crash=False, on_exceptions=("ConnectionError",))
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         assert way(pool.options(retry=retry), "raise_twice", str(log)) == "done"
     assert attempts(log) == 3
 
 
 def test_retries_have_a_budget() -> None:
     retry = Retry(max_attempts=2, backoff=0, budget=0)
-    with Pool(APP, workers=1, retry=retry, quarantine_after=None) as pool:
+    with Pool(APP, workers=1, retry=retry, quarantine_after=None, sandbox="none") as pool:
         for _ in range(20):
             with pytest.raises(WorkerCrashed):
                 pool.call("crash", 1)
@@ -120,7 +123,7 @@ def test_retries_have_a_budget() -> None:
 def test_a_future_that_waits_for_its_next_attempt_can_be_cancelled(tmp_path: Path) -> None:
     log = tmp_path / "log"
     retry = Retry(max_attempts=3, backoff=30, max_backoff=30, jitter=0)
-    with Pool(APP, workers=1, retry=retry) as pool:
+    with Pool(APP, workers=1, retry=retry, sandbox="none") as pool:
         future = pool.submit("crash_twice", str(log))
         limit = time.monotonic() + DEADLINE
         while pool.stats()["calls_retried"] == 0 and time.monotonic() < limit:
@@ -135,7 +138,7 @@ def test_a_future_that_waits_for_its_next_attempt_can_be_cancelled(tmp_path: Pat
 
 @every_way
 def test_a_request_that_ends_workers_is_refused(way: Way) -> None:
-    with Pool(APP, workers=1, quarantine_after=2) as pool:
+    with Pool(APP, workers=1, quarantine_after=2, sandbox="none") as pool:
         for _ in range(2):
             with pytest.raises(WorkerCrashed):
                 way(pool, "crash", 7)
@@ -148,7 +151,7 @@ def test_a_request_that_ends_workers_is_refused(way: Way) -> None:
 
 
 def test_the_same_request_is_the_same_in_whichever_way_it_comes() -> None:
-    with Pool(APP, workers=1, quarantine_after=3) as pool:
+    with Pool(APP, workers=1, quarantine_after=3, sandbox="none") as pool:
         for way in (_call, _submit, _map):
             with pytest.raises(WorkerCrashed):
                 way(pool, "crash", 7)
@@ -157,7 +160,7 @@ def test_the_same_request_is_the_same_in_whichever_way_it_comes() -> None:
 
 
 def test_other_arguments_and_other_functions_are_other_requests() -> None:
-    with Pool(APP, workers=1, quarantine_after=1) as pool:
+    with Pool(APP, workers=1, quarantine_after=1, sandbox="none") as pool:
         with pytest.raises(WorkerCrashed):
             pool.call("crash", 7)
         with pytest.raises(WorkerCrashed):
@@ -167,7 +170,7 @@ def test_other_arguments_and_other_functions_are_other_requests() -> None:
 
 
 def test_a_quarantined_item_does_not_harm_its_map() -> None:
-    with Pool(APP, workers=1, quarantine_after=1) as pool:
+    with Pool(APP, workers=1, quarantine_after=1, sandbox="none") as pool:
         with pytest.raises(WorkerCrashed):
             pool.call("crash_at_seven", 7)
         results = list(pool.map("crash_at_seven", range(10), return_exceptions=True))
@@ -176,7 +179,7 @@ def test_a_quarantined_item_does_not_harm_its_map() -> None:
 
 
 def test_a_request_can_be_released() -> None:
-    with Pool(APP, workers=1, quarantine_after=1) as pool:
+    with Pool(APP, workers=1, quarantine_after=1, sandbox="none") as pool:
         with pytest.raises(WorkerCrashed):
             pool.call("crash", 7)
         assert [entry[:2] for entry in pool.quarantine()] == [("crash", 1)]
@@ -187,14 +190,14 @@ def test_a_request_can_be_released() -> None:
 
 
 def test_quarantine_can_be_switched_off() -> None:
-    with Pool(APP, workers=1, quarantine_after=None) as pool:
+    with Pool(APP, workers=1, quarantine_after=None, sandbox="none") as pool:
         for _ in range(6):
             with pytest.raises(WorkerCrashed):
                 pool.call("crash", 7)
 
 
 def test_a_worker_killed_with_its_keeper_speaks_against_nobody() -> None:
-    with Pool(APP, workers=1, quarantine_after=1) as pool:
+    with Pool(APP, workers=1, quarantine_after=1, sandbox="none") as pool:
         future = pool.submit("nap", 60)
         time.sleep(0.3)
         os.kill(pool._core.keeper_pid(), signal.SIGKILL)
@@ -209,7 +212,7 @@ def test_a_worker_killed_with_its_keeper_speaks_against_nobody() -> None:
 
 @every_way
 def test_a_function_that_ends_workers_is_not_called_for_a_while(way: Way) -> None:
-    with Pool(APP, workers=1, breaker=Breaker(failures=3, cooldown=60)) as pool:
+    with Pool(APP, workers=1, breaker=Breaker(failures=3, cooldown=60), sandbox="none") as pool:
         for number in range(3):
             with pytest.raises(WorkerCrashed):
                 way(pool, "crash", number)
@@ -223,7 +226,7 @@ def test_a_function_that_ends_workers_is_not_called_for_a_while(way: Way) -> Non
 @pytest.mark.parametrize("way", [_call, _submit, _acall])
 def test_a_circuit_is_closed_by_one_good_call(tmp_path: Path, way: Way) -> None:
     log = tmp_path / "log"
-    with Pool(APP, workers=1, breaker=Breaker(failures=2, cooldown=0.3)) as pool:
+    with Pool(APP, workers=1, breaker=Breaker(failures=2, cooldown=0.3), sandbox="none") as pool:
         for _ in range(2):
             with pytest.raises(WorkerCrashed):
                 way(pool, "crash_twice", str(log))
@@ -234,7 +237,7 @@ def test_a_circuit_is_closed_by_one_good_call(tmp_path: Path, way: Way) -> None:
 
 
 def test_a_circuit_opens_again_when_the_probe_fails() -> None:
-    with Pool(APP, workers=1, breaker=Breaker(failures=2, cooldown=0.3)) as pool:
+    with Pool(APP, workers=1, breaker=Breaker(failures=2, cooldown=0.3), sandbox="none") as pool:
         for number in range(2):
             with pytest.raises(WorkerCrashed):
                 pool.call("crash", number)
@@ -246,7 +249,7 @@ def test_a_circuit_opens_again_when_the_probe_fails() -> None:
 
 
 def test_exceptions_do_not_open_a_circuit(tmp_path: Path) -> None:
-    with Pool(APP, workers=1, breaker=Breaker(failures=1)) as pool:
+    with Pool(APP, workers=1, breaker=Breaker(failures=1), sandbox="none") as pool:
         for number in range(2):
             with pytest.raises(ConnectionError):
                 pool.call("raise_twice", str(tmp_path / str(number)))
@@ -284,7 +287,7 @@ def test_a_workers_life_is_told(pool: Pool) -> None:
 
 def test_each_event_is_given_to_who_asked() -> None:
     seen: list[Event] = []
-    with Pool(APP, workers=1, on_event=seen.append) as pool:
+    with Pool(APP, workers=1, on_event=seen.append, sandbox="none") as pool:
         pool.call("echo", 1)
     assert {"start", "ready"} <= {event.kind for event in seen}
 
@@ -293,14 +296,16 @@ def test_a_listener_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) ->
     def fail(event: Event) -> None:
         raise ValueError(event.kind)
 
-    with Pool(APP, workers=1, on_event=fail) as pool:
+    with Pool(APP, workers=1, on_event=fail, sandbox="none") as pool:
         assert pool.submit("echo", 1).result(DEADLINE) == 1
     assert "on_event failed" in caplog.text
     caplog.clear()  # its records hold the frames of the delivery thread
 
 
 def test_quarantine_and_breaker_are_told() -> None:
-    with Pool(APP, workers=1, quarantine_after=1, breaker=Breaker(failures=1)) as pool:
+    with Pool(
+        APP, workers=1, quarantine_after=1, breaker=Breaker(failures=1), sandbox="none"
+    ) as pool:
         with pytest.raises(WorkerCrashed):
             pool.call("crash", 1)
         assert {"quarantine", "breaker"} <= set(kinds(pool))
@@ -315,7 +320,7 @@ def test_a_pool_that_serves_is_healthy(pool: Pool) -> None:
 
 
 def test_troubles_degrade_the_health() -> None:
-    with Pool(APP, workers=2, breaker=Breaker(failures=1)) as pool:
+    with Pool(APP, workers=2, breaker=Breaker(failures=1), sandbox="none") as pool:
         with pytest.raises(WorkerCrashed):
             pool.call("crash", 1)
         health = pool.health()
@@ -355,10 +360,10 @@ def test_a_call_to_a_worker_that_was_stopped_while_idle_goes_to_another(
         (lambda: Retry(jitter=2), ValueError, "jitter"),
         (lambda: Breaker(failures=0), ValueError, "failures"),
         (lambda: Breaker(cooldown=0), ValueError, "cooldown"),
-        (lambda: Pool(APP, quarantine_after=0), ValueError, "quarantine_after"),
-        (lambda: Pool(APP, retry=3), TypeError, "Retry"),  # type: ignore[arg-type]
-        (lambda: Pool(APP, breaker=3), TypeError, "Breaker"),  # type: ignore[arg-type]
-        (lambda: Pool(APP, on_event=3), TypeError, "on_event"),  # type: ignore[arg-type]
+        (lambda: Pool(APP, quarantine_after=0, sandbox="none"), ValueError, "quarantine_after"),
+        (lambda: Pool(APP, retry=3, sandbox="none"), TypeError, "Retry"),  # type: ignore[arg-type]
+        (lambda: Pool(APP, breaker=3, sandbox="none"), TypeError, "Breaker"),  # type: ignore[arg-type]
+        (lambda: Pool(APP, on_event=3, sandbox="none"), TypeError, "on_event"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_options_are_refused_by_name(

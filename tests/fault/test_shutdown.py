@@ -27,7 +27,7 @@ DEADLINE = 60.0
 def test_a_forgotten_pool_warns_and_its_processes_go(recwarn: pytest.WarningsRecorder) -> None:
     warnings.simplefilter("always")
     before = descendants(os.getpid())
-    pool = Pool(APP, workers=2)
+    pool = Pool(APP, workers=2, sandbox="none")
     pool.call("add", 1, 2)
     family = descendants(os.getpid()) - before
     assert len(family) >= 2
@@ -44,7 +44,7 @@ def test_a_forgotten_pool_warns_and_its_processes_go(recwarn: pytest.WarningsRec
 def test_a_future_keeps_its_pool_open_until_it_is_answered() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        future = Pool(APP, workers=1).submit("nap", 0.3)
+        future = Pool(APP, workers=1, sandbox="none").submit("nap", 0.3)
         gc.collect()
         assert future.result(DEADLINE) == 0.3
         del future
@@ -54,7 +54,7 @@ def test_a_future_keeps_its_pool_open_until_it_is_answered() -> None:
 def test_a_map_keeps_its_pool_open_until_it_is_done() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        assert list(Pool(APP, workers=1).map("add", range(20))) == list(range(20))
+        assert list(Pool(APP, workers=1, sandbox="none").map("add", range(20))) == list(range(20))
         gc.collect()
 
 
@@ -67,7 +67,7 @@ def test_a_pool_in_a_cycle_is_collected_with_its_processes() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         holder = Holder()
-        holder.me, holder.pool = holder, Pool(APP, workers=1)
+        holder.me, holder.pool = holder, Pool(APP, workers=1, sandbox="none")
         family = descendants(os.getpid()) - before
         del holder
         gc.collect()
@@ -96,7 +96,8 @@ FORGOTTEN = {
         "time.sleep(0.3)"
     ),
     "with a daemon thread that opens another": (
-        "threading.Thread(target=lambda: Pool(sys.argv[1], workers=8), daemon=True).start(); "
+        "open_it = lambda: Pool(sys.argv[1], workers=8, sandbox='none'); "
+        "threading.Thread(target=open_it, daemon=True).start(); "
         "time.sleep(0.02)"
     ),
     "with a worker that floods stdout": "future = pool.submit('flood', 'lines'); time.sleep(0.2)",
@@ -106,7 +107,11 @@ FORGOTTEN = {
 
 @pytest.mark.parametrize("state", FORGOTTEN)
 def test_a_pool_left_open_at_exit_is_killed_with_a_warning(tmp_path: Path, state: str) -> None:
-    source = "pool = Pool(sys.argv[1], workers=2)\n" + FORGOTTEN[state] + "\nsay('at the end')\n"
+    source = (
+        "pool = Pool(sys.argv[1], workers=2, sandbox='none')\n"
+        + FORGOTTEN[state]
+        + "\nsay('at the end')\n"
+    )
     with Host(tmp_path, source, APP) as host:
         if "floods" not in state:
             host.expect("at the end")
@@ -121,7 +126,8 @@ def test_a_pool_left_open_at_exit_is_killed_with_a_warning(tmp_path: Path, state
 @pytest.mark.parametrize("how", ["sys.exit(5)", "os._exit(5)", "exit by exception"])
 def test_every_way_to_exit_leaves_nothing(tmp_path: Path, how: str) -> None:
     end = "raise RuntimeError('five')" if how.startswith("exit by") else how
-    source = f"pool = Pool(sys.argv[1], workers=2)\nfuture = pool.submit('nap', 300)\n{end}\n"
+    opening = "pool = Pool(sys.argv[1], workers=2, sandbox='none')"
+    source = f"{opening}\nfuture = pool.submit('nap', 300)\n{end}\n"
     with Host(tmp_path, source, APP) as host:
         assert host.wait(15) == (1 if "raise" in end else 5)
         assert host.left() == set()
@@ -143,7 +149,7 @@ def attempt():
     except RuntimeError as error:
         os.write(1, b'answer ' + str(error).encode() + b'\\n')
 """
-    opening = "pool = Pool(sys.argv[1], workers=1)\n"
+    opening = "pool = Pool(sys.argv[1], workers=1, sandbox='none')\n"
     source = {
         # Handlers run last first: pyproc's own was registered when pyproc.pool was imported.
         "atexit before": f"import atexit\n{attempt}{opening}atexit.register(attempt)\n",
@@ -173,7 +179,7 @@ def attempt():
 def test_a_closed_pool_at_exit_says_nothing(tmp_path: Path) -> None:
     source = """
         warnings.simplefilter('always')
-        with Pool(sys.argv[1], workers=2) as pool:
+        with Pool(sys.argv[1], workers=2, sandbox="none") as pool:
             pool.submit('add', 1, 2).result(30)
         """
     with Host(tmp_path, source, APP) as host:
@@ -187,7 +193,7 @@ def test_a_closed_pool_at_exit_says_nothing(tmp_path: Path) -> None:
 
 def test_a_signal_handler_may_call_while_another_worker_is_free(tmp_path: Path) -> None:
     source = """
-        pool = Pool(sys.argv[1], workers=2)
+        pool = Pool(sys.argv[1], workers=2, sandbox="none")
         def handler(*_):
             say('handler', pool.call('add', 1, 2))
         signal.signal(signal.SIGALRM, handler)
@@ -212,7 +218,7 @@ def test_a_signal_handler_that_would_wait_for_its_own_thread_gets_an_error(
         else "busy = pool.submit('nap', 1.0)\nwhile not pool.stats()['workers_busy']: pass\n"
     )  # fmt: skip
     source = (
-        "pool = Pool(sys.argv[1], workers=1)\n"
+        "pool = Pool(sys.argv[1], workers=1, sandbox='none')\n"
         "def handler(*_):\n"
         f"    try: say('handler', {call})\n"
         "    except TimeoutError: say('handler error timeout')\n"
@@ -246,7 +252,7 @@ def test_a_finalizer_may_call() -> None:
             except errors.Error as error:
                 seen.append(error)
 
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         for _ in range(20):
             thing = Thing()
             thing.me = thing
@@ -262,7 +268,7 @@ def test_a_finalizer_that_runs_inside_the_delivery_of_futures_may_submit() -> No
         def __del__(self) -> None:
             seen.append(pool.submit("add", 2, 2))
 
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         future = pool.submit("add", 1, 2)
         future.add_done_callback(lambda _, thing=Thing(): None)  # type: ignore[misc]
         assert future.result(DEADLINE) == 3
@@ -277,7 +283,7 @@ def test_a_finalizer_that_runs_inside_the_delivery_of_futures_may_submit() -> No
 
 def test_a_callback_of_a_future_may_call_submit_and_close() -> None:
     done: list[object] = []
-    pool = Pool(APP, workers=1)
+    pool = Pool(APP, workers=1, sandbox="none")
 
     def callback(_: object) -> None:
         done.append(pool.call("add", 1, 2))
@@ -302,7 +308,7 @@ def test_a_callback_that_raises_costs_nobody_else_an_answer(
     def bad(_: object) -> None:
         raise SystemExit("a bad callback")
 
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         first = pool.submit("nap", 0.05)
         first.add_done_callback(bad)
         rest = [pool.submit("add", n) for n in range(20)]
@@ -314,7 +320,9 @@ def test_a_callback_that_raises_costs_nobody_else_an_answer(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_host_that_dies_of_a_signal_leaves_nothing(tmp_path: Path, number: int) -> None:
-    source = "pool = Pool(sys.argv[1], workers=2)\nsay('open')\npool.call('nap', 300)\n"
+    source = (
+        "pool = Pool(sys.argv[1], workers=2, sandbox='none')\nsay('open')\npool.call('nap', 300)\n"
+    )
     with Host(tmp_path, source, APP) as host:
         host.expect("open")
         host.signal(number)
@@ -331,7 +339,7 @@ def test_a_host_that_reaps_every_child_itself_loses_nothing(tmp_path: Path) -> N
             except ChildProcessError:
                 pass
         signal.signal(signal.SIGCHLD, reap)
-        with Pool(sys.argv[1], workers=2) as pool:
+        with Pool(sys.argv[1], workers=2, sandbox="none") as pool:
             for _ in range(5):
                 try:
                     pool.call('die', '_exit', 3)
@@ -340,7 +348,7 @@ def test_a_host_that_reaps_every_child_itself_loses_nothing(tmp_path: Path) -> N
             os.system('true')
             say('answer', pool.call('add', 1, 2))
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        with Pool(sys.argv[1], workers=2) as pool:
+        with Pool(sys.argv[1], workers=2, sandbox="none") as pool:
             try:
                 pool.call('die', '_exit', 4)
             except pyproc.WorkerExited as error:

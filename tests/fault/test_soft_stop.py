@@ -20,13 +20,13 @@ DEADLINE = 60.0
 
 @pytest.fixture(name="patient", scope="module")
 def with_grace() -> Iterator[Pool]:
-    with Pool(APP, workers=1, timeouts=Timeouts(grace=20)) as opened:
+    with Pool(APP, workers=1, timeouts=Timeouts(grace=20), sandbox="none") as opened:
         yield opened
 
 
 @pytest.fixture(name="pool", scope="module")
 def without_grace() -> Iterator[Pool]:
-    with Pool(APP, workers=1) as opened:
+    with Pool(APP, workers=1, sandbox="none") as opened:
         yield opened
 
 
@@ -66,7 +66,7 @@ def test_a_cancelled_awaiting_task_lets_the_function_clean_up(tmp_path: Path) ->
     mark = tmp_path / "mark"
 
     async def main() -> None:
-        async with Pool(APP, workers=1, timeouts=Timeouts(grace=20)) as pool:
+        async with Pool(APP, workers=1, timeouts=Timeouts(grace=20), sandbox="none") as pool:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.3):
                     await pool.acall("nap", 60, str(mark))
@@ -102,7 +102,7 @@ def test_a_function_can_poll_for_the_request(patient: Pool) -> None:
 
 @pytest.mark.parametrize("function", ["swallow", "hold_the_gil"])
 def test_who_does_not_stop_is_stopped_after_the_grace_period(function: str) -> None:
-    with Pool(APP, workers=1, timeouts=Timeouts(task=0.2, grace=0.5)) as pool:
+    with Pool(APP, workers=1, timeouts=Timeouts(task=0.2, grace=0.5), sandbox="none") as pool:
         started = time.monotonic()
         with pytest.raises(TaskTimeout) as caught:
             pool.call(function)

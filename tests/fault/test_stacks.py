@@ -19,7 +19,7 @@ DEADLINE = 60.0
 
 @pytest.fixture(name="pool", scope="module", params=["template", "exec"])
 def running(request: pytest.FixtureRequest) -> Iterator[Pool]:
-    with Pool(APP, workers=1, start_method=request.param) as opened:
+    with Pool(APP, workers=1, start_method=request.param, sandbox="none") as opened:
         yield opened
 
 
@@ -129,5 +129,5 @@ def test_an_import_that_hangs_shows_where(tmp_path: Path) -> None:
     app = tmp_path / "hanging.py"
     app.write_text("import time\ndef hang_here():\n    time.sleep(60)\nhang_here()\n")
     with pytest.raises(errors.WorkerStartError) as caught:
-        Pool(app, workers=1, timeouts=Timeouts(start=1))
+        Pool(app, workers=1, timeouts=Timeouts(start=1), sandbox="none")
     assert "in hang_here" in stack_of(caught.value)

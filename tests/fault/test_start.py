@@ -64,7 +64,7 @@ def test_an_app_that_raises_is_a_start_error_with_its_own_words(
 ) -> None:
     begin = time.monotonic()
     with pytest.raises(errors.WorkerStartError) as caught:
-        Pool(write_app(tmp_path, body), workers=2)
+        Pool(write_app(tmp_path, body), workers=2, sandbox="none")
     assert time.monotonic() - begin < 15
     text = chain(caught.value)
     assert not [word for word in words if word not in text], text
@@ -97,7 +97,7 @@ def test_an_app_that_ends_its_process_is_a_start_error_that_says_how(
 ) -> None:
     begin = time.monotonic()
     with pytest.raises(errors.WorkerStartError) as caught:
-        Pool(write_app(tmp_path, body), workers=2)
+        Pool(write_app(tmp_path, body), workers=2, sandbox="none")
     assert time.monotonic() - begin < 20
     text = chain(caught.value)
     assert not [word for word in words if word not in text], text
@@ -106,7 +106,12 @@ def test_an_app_that_ends_its_process_is_a_start_error_that_says_how(
 def test_an_app_that_closes_all_descriptors_is_a_start_error_in_time(tmp_path: Path) -> None:
     begin = time.monotonic()
     with pytest.raises(errors.WorkerStartError):
-        Pool(write_app(tmp_path, "os.closerange(3, 1024)"), workers=1, timeouts=Timeouts(start=10))
+        Pool(
+            write_app(tmp_path, "os.closerange(3, 1024)"),
+            workers=1,
+            timeouts=Timeouts(start=10),
+            sandbox="none",
+        )
     assert time.monotonic() - begin < 20
 
 
@@ -128,7 +133,7 @@ def test_an_app_that_hangs_at_import_is_killed_at_the_start_timeout(
     before = descendants(os.getpid())
     begin = time.monotonic()
     with pytest.raises(errors.WorkerStartError, match="not ready in time"):
-        Pool(write_app(tmp_path, body), workers=1, timeouts=Timeouts(start=1.0))
+        Pool(write_app(tmp_path, body), workers=1, timeouts=Timeouts(start=1.0), sandbox="none")
     assert 0.9 < time.monotonic() - begin < 15
     assert wait_gone(descendants(os.getpid()) - before, 5) == set()
 
@@ -151,7 +156,7 @@ def test_an_app_that_hangs_at_import_is_killed_at_the_start_timeout(
 )
 def test_an_app_that_does_something_odd_at_import_still_answers(tmp_path: Path, body: str) -> None:
     before = descendants(os.getpid())
-    with Pool(write_app(tmp_path, body), workers=1, output="drop") as pool:
+    with Pool(write_app(tmp_path, body), workers=1, output="drop", sandbox="none") as pool:
         assert pool.call("add", 1, 2) == 3
         assert pool.submit("add", 1, 2).result(DEADLINE) == 3
         family = descendants(os.getpid()) - before
@@ -162,7 +167,9 @@ def test_a_forked_child_of_the_import_that_runs_on_into_our_code_answers_nothing
     tmp_path: Path,
 ) -> None:
     """Both processes come back from the import; only the worker may speak."""
-    with Pool(write_app(tmp_path, "born = os.getpid()\nos.fork()"), workers=1) as pool:
+    with Pool(
+        write_app(tmp_path, "born = os.getpid()\nos.fork()"), workers=1, sandbox="none"
+    ) as pool:
         pids = {pool.call("pid") for _ in range(50)}
         assert pids == {worker.pid for worker in pool.workers()}
 
@@ -187,19 +194,25 @@ def test_a_target_that_cannot_be_is_refused_by_name(
     target: object, error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error) as caught:
-        Pool(target, workers=1)  # type: ignore[arg-type]
+        Pool(target, workers=1, sandbox="none")  # type: ignore[arg-type]
     assert words in chain(caught.value)
 
 
 @pytest.mark.parametrize("python", ["/bin/true", "/bin/false", "/bin/sh", "/bin/cat"])
 def test_an_interpreter_that_is_none_is_a_start_error(tmp_path: Path, python: str) -> None:
     with pytest.raises(errors.WorkerStartError):
-        Pool(write_app(tmp_path, ""), workers=1, python=python, timeouts=Timeouts(start=5))
+        Pool(
+            write_app(tmp_path, ""),
+            workers=1,
+            python=python,
+            timeouts=Timeouts(start=5),
+            sandbox="none",
+        )
 
 
 def test_an_interpreter_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such executable"):
-        Pool(write_app(tmp_path, ""), workers=1, python="/no/such/python")
+        Pool(write_app(tmp_path, ""), workers=1, python="/no/such/python", sandbox="none")
 
 
 def test_an_interpreter_that_cannot_be_executed_is_a_start_error(tmp_path: Path) -> None:
@@ -207,7 +220,7 @@ def test_an_interpreter_that_cannot_be_executed_is_a_start_error(tmp_path: Path)
     script.write_text("#!/no/such/interpreter\n")
     script.chmod(0o755)
     with pytest.raises(errors.WorkerStartError):
-        Pool(write_app(tmp_path, ""), workers=1, python=script)
+        Pool(write_app(tmp_path, ""), workers=1, python=script, sandbox="none")
 
 
 @pytest.mark.no_sanitizer("a limit on address space")
@@ -220,7 +233,7 @@ def test_a_worker_killed_while_it_starts_costs_no_call(tmp_path: Path) -> None:
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     app = write_app(tmp_path, "")
-    with Pool(app, workers=1, start_method="exec") as pool:
+    with Pool(app, workers=1, start_method="exec", sandbox="none") as pool:
         write_app(tmp_path, body)
         os.kill(pool.call("pid"), signal.SIGKILL)
         futures = [pool.submit("add", n, 1) for n in range(10)]
@@ -233,7 +246,7 @@ def test_an_app_that_breaks_later_fails_those_who_wait_and_heals_when_it_is_mend
     tmp_path: Path,
 ) -> None:
     app = write_app(tmp_path, "")
-    with Pool(app, workers=1, start_method="exec") as pool:
+    with Pool(app, workers=1, start_method="exec", sandbox="none") as pool:
         write_app(tmp_path, "raise ValueError('a bad deploy')")
         os.kill(pool.call("pid"), signal.SIGKILL)
         with pytest.raises(errors.WorkerStartError) as caught:
@@ -252,7 +265,7 @@ def test_an_app_that_breaks_later_fails_those_who_wait_and_heals_when_it_is_mend
 
 def test_failing_starts_are_tried_ever_more_seldom(tmp_path: Path) -> None:
     app = write_app(tmp_path, "")
-    with Pool(app, workers=1, start_method="exec") as pool:
+    with Pool(app, workers=1, start_method="exec", sandbox="none") as pool:
         write_app(tmp_path, "raise ValueError('a bad deploy')")
         os.kill(pool.call("pid"), signal.SIGKILL)
         limit = time.monotonic() + 2.0
@@ -268,6 +281,7 @@ def test_nothing_of_a_failed_open_lives_on(tmp_path: Path) -> None:
         Pool(
             write_app(tmp_path, "if os.fork(): raise ValueError\nos.setsid(); time.sleep(1000)"),
             workers=1,
+            sandbox="none",
         )
     left = {pid for pid in descendants(os.getpid()) - before if not is_gone(pid)}
     assert left == set()

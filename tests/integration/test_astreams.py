@@ -20,7 +20,7 @@ DEADLINE = 60.0
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    with Pool(APP, workers=1) as opened:
+    with Pool(APP, workers=1, sandbox="none") as opened:
         yield opened
 
 
@@ -190,7 +190,7 @@ def test_a_full_queue_is_waited_for_without_holding_the_loop(tmp_path: Path) -> 
         return sum([item async for item in pool.astream("count", 10)])
 
     async def main() -> list[int]:
-        with Pool(APP, workers=1, max_queue=1) as pool:
+        with Pool(APP, workers=1, max_queue=1, sandbox="none") as pool:
             return await asyncio.gather(*[total(pool) for _ in range(10)])
 
     assert run(main()) == [45] * 10

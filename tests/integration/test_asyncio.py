@@ -24,7 +24,7 @@ DEADLINE = 60.0
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[Pool]:
     """Two workers; at the end nothing is running or waiting."""
-    with Pool(APP, workers=2) as opened:
+    with Pool(APP, workers=2, sandbox="none") as opened:
         yield opened
         wait_idle(opened)
 
@@ -111,7 +111,7 @@ def test_a_full_queue_is_waited_for(tmp_path: Path) -> None:
     async def main(pool: Pool) -> list[int]:
         return list(await asyncio.gather(*(pool.acall("double", n) for n in range(100))))
 
-    with Pool(APP, workers=1, max_queue=3) as pool:
+    with Pool(APP, workers=1, max_queue=3, sandbox="none") as pool:
         assert run(main(pool)) == [2 * n for n in range(100)]
 
 
@@ -201,7 +201,7 @@ def test_a_call_cancelled_before_it_starts_never_runs(tmp_path: Path) -> None:
         await asyncio.wait([first, second])
         assert await pool.acall("double", 1) == 2
 
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         run(main(pool))
     assert not (tmp_path / "second").exists()
 
@@ -317,7 +317,7 @@ def test_loops_closed_under_running_calls_give_their_descriptors_back(pool: Pool
 
 def test_a_pool_is_closed_under_awaited_calls(tmp_path: Path) -> None:
     async def main() -> None:
-        pool = Pool(APP, workers=1)
+        pool = Pool(APP, workers=1, sandbox="none")
         task = asyncio.create_task(pool.acall("mark_then_nap", str(tmp_path / "pid"), 600))
         await until_exists(tmp_path / "pid")
         pool.close(0)
@@ -331,7 +331,7 @@ def test_a_pool_is_closed_under_awaited_calls(tmp_path: Path) -> None:
 
 def test_async_with_closes_the_pool_without_holding_the_loop(tmp_path: Path) -> None:
     async def main() -> Pool:
-        async with Pool(APP, workers=1) as pool:
+        async with Pool(APP, workers=1, sandbox="none") as pool:
             task = asyncio.create_task(pool.acall("nap", 0.3))
             while not pool.stats()["calls_admitted"]:
                 await asyncio.sleep(0)
@@ -344,7 +344,7 @@ def test_async_with_closes_the_pool_without_holding_the_loop(tmp_path: Path) -> 
 
 def test_an_error_inside_async_with_ends_the_calls_that_run(tmp_path: Path) -> None:
     async def main() -> None:
-        async with Pool(APP, workers=1) as pool:
+        async with Pool(APP, workers=1, sandbox="none") as pool:
             task = asyncio.create_task(pool.acall("mark_then_nap", str(tmp_path / "pid"), 600))
             await until_exists(tmp_path / "pid")
             try:

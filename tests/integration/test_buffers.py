@@ -26,7 +26,8 @@ MiB = 2**20
 
 def open_pool(**options: Any) -> Pool:
     """Over the application, with one worker."""
-    return Pool("buffers_app:app", **{"workers": 1, "path": [str(APPS)], **options})
+    given = {"workers": 1, "path": [str(APPS)], "sandbox": "none", **options}
+    return Pool("buffers_app:app", **given)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ APP = Path(__file__).with_name("apps") / "talking_app.py"
 
 @pytest.fixture
 def pool() -> Iterator[Pool]:
-    with Pool(APP, workers=2) as opened:
+    with Pool(APP, workers=2, sandbox="none") as opened:
         yield opened
 
 
@@ -47,7 +47,7 @@ def test_names_of_the_pools_own_parameters_are_free_for_functions(tmp_path: Path
         """
     file = tmp_path / "names.py"
     file.write_text("\n".join(line.strip() for line in app.splitlines()))
-    with Pool(file, workers=1) as pool:
+    with Pool(file, workers=1, sandbox="none") as pool:
         names = {"self": 1, "function": 2, "timeout": 3, "pool": 4}
         assert pool.call("take", **names) == [1, 2, 3, 4]
         assert pool.submit("take", **names).result(60) == [1, 2, 3, 4]
@@ -57,7 +57,7 @@ def test_many_keywords_arrive(tmp_path: Path) -> None:
     (tmp_path / "many.py").write_text(
         "import pyproc\n@pyproc.expose\ndef take(**kwargs): return kwargs\n"
     )
-    with Pool(tmp_path / "many.py", workers=1) as pool:
+    with Pool(tmp_path / "many.py", workers=1, sandbox="none") as pool:
         names = {f"name{n}": n for n in range(50)}
         assert pool.call("take", **names) == names
 
@@ -102,7 +102,7 @@ def test_a_result_that_is_waited_for_too_long_goes_on(pool: Pool) -> None:
 
 
 def test_a_waiting_call_can_be_cancelled_and_a_running_one_killed() -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         running = pool.submit("nap", 600)
         until(lambda: pool.stats()["calls_running"] == 1)
         waiting = pool.submit("nap", 600)
@@ -129,7 +129,7 @@ def test_a_call_that_runs_too_long_is_stopped(pool: Pool, way: str) -> None:
 
 @pytest.mark.parametrize("way", ["call", "submit"])
 def test_a_call_that_waits_too_long_is_not_run(way: str) -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         busy = pool.submit("nap", 600)
         until(lambda: pool.stats()["calls_running"] == 1)
         short = pool.options(queue_timeout=0.2)
@@ -140,7 +140,7 @@ def test_a_call_that_waits_too_long_is_not_run(way: str) -> None:
 
 
 def test_a_pools_time_limit_can_be_lifted_for_a_call() -> None:
-    with Pool(APP, workers=1, timeouts=Timeouts(task=0.3)) as pool:
+    with Pool(APP, workers=1, timeouts=Timeouts(task=0.3), sandbox="none") as pool:
         with pytest.raises(TaskTimeout):
             pool.call("nap", 600)
         assert pool.options(timeout=None).call("nap", 0.6) == 0.6
@@ -155,7 +155,7 @@ def test_a_time_limit_that_is_none_is_refused(pool: Pool, options: dict[str, Any
 
 
 def test_a_full_queue_refuses_submit_and_lets_call_wait() -> None:
-    with Pool(APP, workers=1, max_queue=2) as pool:
+    with Pool(APP, workers=1, max_queue=2, sandbox="none") as pool:
         busy = pool.submit("nap", 600)
         until(lambda: pool.stats()["calls_running"] == 1)
         waiting = []
@@ -171,7 +171,7 @@ def test_a_full_queue_refuses_submit_and_lets_call_wait() -> None:
 
 
 def test_the_queues_bytes_are_bounded() -> None:
-    with Pool(APP, workers=1, max_queue_bytes="1MiB") as pool:
+    with Pool(APP, workers=1, max_queue_bytes="1MiB", sandbox="none") as pool:
         busy = pool.submit("nap", 600)
         until(lambda: pool.stats()["calls_running"] == 1)
         with pytest.raises(QueueFull, match="max_queue_bytes"):
@@ -182,7 +182,7 @@ def test_the_queues_bytes_are_bounded() -> None:
 
 
 def test_workers_are_started_when_they_are_needed() -> None:
-    with Pool(APP, min_workers=1, max_workers=3) as pool:
+    with Pool(APP, min_workers=1, max_workers=3, sandbox="none") as pool:
         assert len(pool.workers()) == 1
         futures = [pool.submit("nap", 600) for _ in range(3)]
         until(lambda: pool.stats()["calls_running"] == 3)
@@ -207,7 +207,7 @@ def test_functions_are_listed_with_their_signatures(pool: Pool) -> None:
 
 
 def test_resize_takes_surplus_workers_away() -> None:
-    with Pool(APP, min_workers=3, max_workers=3) as pool:
+    with Pool(APP, min_workers=3, max_workers=3, sandbox="none") as pool:
         until(lambda: pool.stats()["workers_idle"] == 3)
         pool.resize(1)
         until(lambda: len(pool.workers()) == 1)
@@ -220,15 +220,15 @@ def test_a_number_of_workers_that_cannot_be_is_refused(pool: Pool, number: Any) 
     with pytest.raises((TypeError, ValueError), match="workers"):
         pool.resize(number)
     with pytest.raises((TypeError, ValueError), match="workers"):
-        Pool(APP, workers=number)
+        Pool(APP, workers=number, sandbox="none")
 
 
 def test_close_lets_calls_end_for_its_time_and_then_ends_them() -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         short = pool.submit("nap", 0.2)
         pool.close()
         assert short.result(0) == 0.2
-    pool = Pool(APP, workers=1)
+    pool = Pool(APP, workers=1, sandbox="none")
     long = pool.submit("nap", 600)
     pool.close(timeout=0.1)
     with pytest.raises(PoolClosed):
@@ -236,7 +236,7 @@ def test_close_lets_calls_end_for_its_time_and_then_ends_them() -> None:
 
 
 def test_closing_again_and_leaving_the_block_is_nothing() -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         pool.close()
         pool.close(1)
     assert repr(pool) == "<pyproc.Pool closed max_workers=1>"
@@ -244,7 +244,7 @@ def test_closing_again_and_leaving_the_block_is_nothing() -> None:
 
 def test_leaving_the_block_by_an_exception_does_not_wait() -> None:
     began = time.monotonic()
-    with pytest.raises(KeyError), Pool(APP, workers=1) as pool:
+    with pytest.raises(KeyError), Pool(APP, workers=1, sandbox="none") as pool:
         future = pool.submit("nap", 600)
         raise KeyError
     assert time.monotonic() - began < 60

@@ -36,7 +36,7 @@ each_way = pytest.mark.parametrize("way", [leased, queued, awaited])
 
 @pytest.fixture(name="pool", scope="module")
 def opened() -> Iterator[Pool]:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         pool.call("pid")
         yield pool
 
@@ -78,7 +78,10 @@ def test_a_worker_that_dies_takes_no_descriptor_of_the_host_along(
 def test_a_call_that_is_tried_again_has_the_whole_file_again(
     way: Way, path: Path, tmp_path: Path
 ) -> None:
-    with Pool(APP, workers=1, retry=Retry(max_attempts=2)) as pool, open(path, "rb") as file:
+    with (
+        Pool(APP, workers=1, retry=Retry(max_attempts=2), sandbox="none") as pool,
+        open(path, "rb") as file,
+    ):
         pool.call("pid")
         marker = str(tmp_path / "marker")
         assert way(pool, "die_once", file, marker) == TEXT
@@ -109,7 +112,7 @@ def test_calls_that_never_start_give_their_descriptors_back(
 def test_a_killed_call_gives_its_descriptors_back(path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         pool.call("read", File(path))
         before = host_descriptors()
         blocker = pool.submit("wait_for", str(gate))
@@ -124,7 +127,7 @@ def test_a_killed_call_gives_its_descriptors_back(path: Path, tmp_path: Path) ->
 def test_a_refused_call_gives_its_descriptors_back(path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    with Pool(APP, workers=1, max_queue=1) as pool:
+    with Pool(APP, workers=1, max_queue=1, sandbox="none") as pool:
         pool.call("pid")
         blocker = pool.submit("wait_for", str(gate))
         while pool.stats()["calls_running"] == 0:
@@ -145,7 +148,7 @@ def test_a_refused_call_gives_its_descriptors_back(path: Path, tmp_path: Path) -
 
 
 def test_many_calls_with_files_and_without_go_side_by_side(path: Path) -> None:
-    with Pool(APP, workers=2) as pool:
+    with Pool(APP, workers=2, sandbox="none") as pool:
         futures = []
         for number in range(200):
             source: Any = File(b"%d" % number) if number % 2 else File(path)
@@ -167,7 +170,7 @@ def test_large_arguments_beside_files_arrive_whole(pool: Pool, path: Path) -> No
 def test_the_same_file_is_the_same_request_and_another_is_not(path: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_bytes(TEXT)
-    with Pool(APP, workers=1, quarantine_after=2) as pool:
+    with Pool(APP, workers=1, quarantine_after=2, sandbox="none") as pool:
         for _ in range(2):
             with pytest.raises(WorkerExited):
                 pool.call("die", File(path))

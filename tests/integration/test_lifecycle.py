@@ -69,7 +69,9 @@ def fill(pool: Pool, workers: int) -> None:
 
 
 def test_with_one_task_each_every_call_has_a_process_of_its_own(app: Path, method: Any) -> None:
-    with Pool(app, workers=2, start_method=method, recycle=Recycle(max_tasks=1)) as pool:
+    with Pool(
+        app, workers=2, start_method=method, recycle=Recycle(max_tasks=1), sandbox="none"
+    ) as pool:
         called = [pool.call("pid") for _ in range(10)]
         futures = [pool.submit("pid") for _ in range(10)]
         mapped = [pid for _, pid in pool.map("double", range(10), chunksize=5)]
@@ -78,14 +80,14 @@ def test_with_one_task_each_every_call_has_a_process_of_its_own(app: Path, metho
 
 
 def test_a_stock_of_fresh_workers_is_kept_ready(app: Path) -> None:
-    with Pool(app, workers=3, recycle=Recycle(max_tasks=1)) as pool:
+    with Pool(app, workers=3, recycle=Recycle(max_tasks=1), sandbox="none") as pool:
         wait_for(lambda: pool.stats()["workers_idle"] >= 3, "there is no stock")
         pool.call("pid")
         wait_for(lambda: pool.stats()["workers_idle"] >= 3, "the stock was not filled up again")
 
 
 def test_never_more_calls_run_at_once_than_there_may_be_workers(app: Path) -> None:
-    with Pool(app, workers=2, recycle=Recycle(max_tasks=1)) as pool:
+    with Pool(app, workers=2, recycle=Recycle(max_tasks=1), sandbox="none") as pool:
         futures = [pool.submit("nap", 0.1) for _ in range(10)]
         most = 0
         while not all(future.done() for future in futures):
@@ -94,27 +96,31 @@ def test_never_more_calls_run_at_once_than_there_may_be_workers(app: Path) -> No
 
 
 def test_few_tasks_are_counted_exactly(app: Path, method: Any) -> None:
-    with Pool(app, workers=1, start_method=method, recycle=Recycle(max_tasks=4)) as pool:
+    with Pool(
+        app, workers=1, start_method=method, recycle=Recycle(max_tasks=4), sandbox="none"
+    ) as pool:
         counts = Counter(pool.call("pid") for _ in range(20))
     assert set(counts.values()) == {4}
 
 
 def test_many_tasks_are_never_more_than_twice_the_number(app: Path) -> None:
-    with Pool(app, workers=2, recycle=Recycle(max_tasks=50)) as pool:
+    with Pool(app, workers=2, recycle=Recycle(max_tasks=50), sandbox="none") as pool:
         counts = Counter(pool.call("pid") for _ in range(1000))
         assert pool.stats()["workers_recycled"] >= 5
     assert max(counts.values()) <= 100
 
 
 def test_items_of_a_map_are_counted_one_by_one(app: Path) -> None:
-    with Pool(app, workers=1, recycle=Recycle(max_tasks=40, jitter=0)) as pool:
+    with Pool(app, workers=1, recycle=Recycle(max_tasks=40, jitter=0), sandbox="none") as pool:
         results = list(pool.map("double", range(400)))
     assert [value for value, _ in results] == [2 * x for x in range(400)]
     assert max(Counter(pid for _, pid in results).values()) < 80 + 5
 
 
 def test_a_worker_that_is_due_serves_until_its_replacement_is_ready(app: Path) -> None:
-    with Pool(app, workers=1, start_method="exec", recycle=Recycle(max_age=0.3)) as pool:
+    with Pool(
+        app, workers=1, start_method="exec", recycle=Recycle(max_age=0.3), sandbox="none"
+    ) as pool:
         first = pool.call("pid")
         slowest, pid = 0.0, first
         while pid == first:
@@ -126,14 +132,16 @@ def test_a_worker_that_is_due_serves_until_its_replacement_is_ready(app: Path) -
 
 
 def test_an_idle_worker_is_replaced_when_its_time_has_come(app: Path) -> None:
-    with Pool(app, workers=1, recycle=Recycle(max_age=0.2)) as pool:
+    with Pool(app, workers=1, recycle=Recycle(max_age=0.2), sandbox="none") as pool:
         first = pool.call("pid")
         wait_for(lambda: pool.stats()["workers_recycled"] >= 1, "nobody was replaced")
         assert pool.call("pid") != first
 
 
 def test_a_worker_that_holds_too_much_memory_is_replaced(app: Path, method: Any) -> None:
-    with Pool(app, workers=1, start_method=method, recycle=Recycle(max_memory="120MiB")) as pool:
+    with Pool(
+        app, workers=1, start_method=method, recycle=Recycle(max_memory="120MiB"), sandbox="none"
+    ) as pool:
         first = pool.call("hold", 1)
         time.sleep(0.1)
         assert pool.call("hold", 1) == first
@@ -143,7 +151,7 @@ def test_a_worker_that_holds_too_much_memory_is_replaced(app: Path, method: Any)
 
 
 def test_workers_started_together_are_not_replaced_together(app: Path) -> None:
-    with Pool(app, workers=4, recycle=Recycle(max_age=2.0, jitter=0.9)) as pool:
+    with Pool(app, workers=4, recycle=Recycle(max_age=2.0, jitter=0.9), sandbox="none") as pool:
         fill(pool, 4)
         ends: list[float] = []
         while len(ends) < 4:
@@ -155,7 +163,7 @@ def test_workers_started_together_are_not_replaced_together(app: Path) -> None:
 
 
 def test_idle_workers_above_the_minimum_leave(app: Path) -> None:
-    with Pool(app, min_workers=2, max_workers=4, idle_timeout=0.3) as pool:
+    with Pool(app, min_workers=2, max_workers=4, idle_timeout=0.3, sandbox="none") as pool:
         fill(pool, 4)
         wait_for(lambda: len(pool.workers()) == 2, "they did not leave")
         assert pool.stats()["workers_retired_idle"] == 2
@@ -164,16 +172,18 @@ def test_idle_workers_above_the_minimum_leave(app: Path) -> None:
 
 
 def test_a_pool_with_a_fixed_number_keeps_its_workers(app: Path) -> None:
-    with Pool(app, workers=3) as pool:
+    with Pool(app, workers=3, sandbox="none") as pool:
         fill(pool, 3)
         assert pool._core.stats()["workers_retired_idle"] == 0
-    with Pool(app, min_workers=1, max_workers=3, idle_timeout=None) as pool:
+    with Pool(app, min_workers=1, max_workers=3, idle_timeout=None, sandbox="none") as pool:
         fill(pool, 3)
 
 
 def test_an_idle_pool_at_its_minimum_is_not_woken(app: Path) -> None:
     recycle = Recycle(max_tasks=1000, max_memory="1GiB")
-    with Pool(app, min_workers=1, max_workers=4, idle_timeout=0.2, recycle=recycle) as pool:
+    with Pool(
+        app, min_workers=1, max_workers=4, idle_timeout=0.2, recycle=recycle, sandbox="none"
+    ) as pool:
         fill(pool, 4)
         wait_for(lambda: len(pool.workers()) == 1, "they did not leave")
         before = switches()
@@ -192,14 +202,14 @@ def switches() -> int:
 
 
 def test_resize_adds_workers_for_calls_that_wait(app: Path) -> None:
-    with Pool(app, workers=1) as pool:
+    with Pool(app, workers=1, sandbox="none") as pool:
         futures = [pool.submit("nap", 1.0) for _ in range(4)]
         pool.resize(4)
         assert len({future.result(DEADLINE) for future in futures}) > 1
 
 
 def test_resize_below_the_busy_ones_loses_no_call(app: Path) -> None:
-    with Pool(app, workers=4) as pool:
+    with Pool(app, workers=4, sandbox="none") as pool:
         fill(pool, 4)
         futures = [pool.submit("nap", 0.3) for _ in range(12)]
         thread = threading.Thread(target=lambda: pool.call("nap", 0.3), daemon=True)
@@ -213,7 +223,7 @@ def test_resize_below_the_busy_ones_loses_no_call(app: Path) -> None:
 
 
 def test_resize_raises_the_minimum_at_once(app: Path) -> None:
-    with Pool(app, workers=4) as pool:
+    with Pool(app, workers=4, sandbox="none") as pool:
         pool.resize(min_workers=3)
         wait_for(lambda: pool.stats()["workers_idle"] == 3, "the minimum was not started")
 
@@ -231,12 +241,12 @@ def test_resize_raises_the_minimum_at_once(app: Path) -> None:
 def test_a_wrong_resize_is_refused_by_name(
     app: Path, arguments: dict[str, Any], error: type[Exception]
 ) -> None:
-    with Pool(app, workers=2) as pool, pytest.raises(error, match="workers"):
+    with Pool(app, workers=2, sandbox="none") as pool, pytest.raises(error, match="workers"):
         pool.resize(**arguments)
 
 
 def test_drain_refuses_new_calls_and_answers_whether_all_have_ended(app: Path) -> None:
-    with Pool(app, workers=1) as pool:
+    with Pool(app, workers=1, sandbox="none") as pool:
         future = pool.submit("nap", 0.6)
         assert pool.drain(timeout=0.1) is False
         with pytest.raises(pyproc.PoolClosed):
@@ -248,7 +258,7 @@ def test_drain_refuses_new_calls_and_answers_whether_all_have_ended(app: Path) -
 
 
 def test_workers_tell_their_generation_age_and_memory(app: Path) -> None:
-    with Pool(app, workers=1) as pool:
+    with Pool(app, workers=1, sandbox="none") as pool:
         pid = pool.call("pid")
         (info,) = pool.workers()
         assert (info.pid, info.generation, info.state, info.tasks_done) == (pid, 1, "ready", 1)
@@ -277,11 +287,16 @@ def test_a_wrong_recycle_is_refused_by_name(field: str, value: Any, error: type[
 
 def test_a_recycle_above_the_memory_limit_is_refused(app: Path) -> None:
     with pytest.raises(ValueError, match="max_memory"):
-        Pool(app, limits=Limits(memory="100MiB"), recycle=Recycle(max_memory="100MiB"))
+        Pool(
+            app,
+            limits=Limits(memory="100MiB"),
+            recycle=Recycle(max_memory="100MiB"),
+            sandbox="none",
+        )
 
 
 def test_calls_and_cancels_while_every_process_is_used_once(app: Path) -> None:
-    with Pool(app, workers=4, recycle=Recycle(max_tasks=1)) as pool:
+    with Pool(app, workers=4, recycle=Recycle(max_tasks=1), sandbox="none") as pool:
         futures = [pool.submit("nap", 0.02) for _ in range(60)]
         for future in futures[::3]:
             future.kill()
@@ -295,13 +310,15 @@ def test_calls_and_cancels_while_every_process_is_used_once(app: Path) -> None:
 
 def test_closing_while_a_stock_is_being_filled_ends_everything(app: Path, method: Any) -> None:
     for _ in range(10):
-        with Pool(app, workers=4, start_method=method, recycle=Recycle(max_tasks=1)) as pool:
+        with Pool(
+            app, workers=4, start_method=method, recycle=Recycle(max_tasks=1), sandbox="none"
+        ) as pool:
             for _ in range(3):
                 pool.call("pid")
 
 
 def test_after_a_drain_every_future_is_done(app: Path) -> None:
-    with Pool(app, workers=2) as pool:
+    with Pool(app, workers=2, sandbox="none") as pool:
         futures = [pool.submit("pid") for _ in range(2000)]
         assert pool.drain(DEADLINE)
         assert all(future.done() for future in futures)
@@ -309,14 +326,14 @@ def test_after_a_drain_every_future_is_done(app: Path) -> None:
 
 def test_a_drain_in_a_callback_does_not_wait_for_itself(app: Path) -> None:
     answers: list[bool] = []
-    with Pool(app, workers=1) as pool:
+    with Pool(app, workers=1, sandbox="none") as pool:
         future = pool.submit("nap", 0.1)
         future.add_done_callback(lambda _: answers.append(pool.drain(DEADLINE)))
     assert answers == [True]
 
 
 def test_an_expired_drain_leaves_the_calls_running(app: Path) -> None:
-    with Pool(app, workers=1) as pool:
+    with Pool(app, workers=1, sandbox="none") as pool:
         future = pool.submit("nap", 0.5)
         assert not pool.drain(0)
         assert future.result(DEADLINE) > 0
@@ -324,5 +341,5 @@ def test_an_expired_drain_leaves_the_calls_running(app: Path) -> None:
 
 @pytest.mark.parametrize(("timeout", "error"), [(-1, ValueError), ("soon", TypeError)])
 def test_a_wrong_drain_is_refused(app: Path, timeout: Any, error: type[Exception]) -> None:
-    with Pool(app, workers=1) as pool, pytest.raises(error, match="timeout"):
+    with Pool(app, workers=1, sandbox="none") as pool, pytest.raises(error, match="timeout"):
         pool.drain(timeout)

@@ -55,7 +55,7 @@ def streams(capsys: pytest.CaptureFixture[str]) -> Streams:
 
 
 def open_pool(workers: int = 1, **options: Any) -> Pool:
-    return Pool(TARGET, workers=workers, path=[str(APPS)], **options)
+    return Pool(TARGET, workers=workers, path=[str(APPS)], **options, sandbox="none")
 
 
 def wait_until(holds: Callable[[], object]) -> None:

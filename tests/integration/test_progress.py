@@ -20,7 +20,7 @@ DEADLINE = 60.0
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    with Pool(APP, workers=1) as opened:
+    with Pool(APP, workers=1, sandbox="none") as opened:
         yield opened
 
 

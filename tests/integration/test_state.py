@@ -35,7 +35,7 @@ def test_a_worker_makes_its_state_and_gives_it_back_when_the_pool_closes(
 ) -> None:
     path = tmp_path / "log"
     env = {"STATE_LOG": str(path)}
-    with Pool(APP, workers=1, start_method=method, env=env) as pool:  # type: ignore[arg-type]
+    with Pool(APP, workers=1, start_method=method, env=env, sandbox="none") as pool:  # type: ignore[arg-type]
         pid = pool.call("connected")
         assert pid == pool.workers()[0].pid
         assert lines(path, pid) == ["start"]
@@ -44,7 +44,9 @@ def test_a_worker_makes_its_state_and_gives_it_back_when_the_pool_closes(
 
 def test_a_recycled_worker_gives_its_state_back(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    with Pool(APP, workers=1, recycle=Recycle(max_tasks=2), env={"STATE_LOG": str(path)}) as pool:
+    with Pool(
+        APP, workers=1, recycle=Recycle(max_tasks=2), env={"STATE_LOG": str(path)}, sandbox="none"
+    ) as pool:
         first = pool.call("connected")
         pool.call("connected")
         wait_for(lambda: pool.call("connected") != first)
@@ -54,7 +56,12 @@ def test_a_recycled_worker_gives_its_state_back(tmp_path: Path) -> None:
 def test_a_worker_that_was_idle_too_long_gives_its_state_back(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with Pool(
-        APP, min_workers=1, max_workers=2, idle_timeout=0.05, env={"STATE_LOG": str(path)}
+        APP,
+        min_workers=1,
+        max_workers=2,
+        idle_timeout=0.05,
+        env={"STATE_LOG": str(path)},
+        sandbox="none",
     ) as pool:
         futures = [pool.submit("connected") for _ in range(50)]
         pids = {future.result(DEADLINE) for future in futures}
@@ -67,14 +74,16 @@ def test_a_hook_that_fails_is_told_and_the_others_run(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "log"
-    with Pool(APP, workers=1, env={"STATE_LOG": str(path), "STOP_FAILS": "1"}) as pool:
+    with Pool(
+        APP, workers=1, env={"STATE_LOG": str(path), "STOP_FAILS": "1"}, sandbox="none"
+    ) as pool:
         pid = pool.call("connected")
     assert lines(path, pid) == ["start", "flush", "stop"]
 
 
 def test_a_hook_that_hangs_delays_the_close_by_a_second(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    pool = Pool(APP, workers=1, env={"STATE_LOG": str(path), "STOP_HANGS": "1"})
+    pool = Pool(APP, workers=1, env={"STATE_LOG": str(path), "STOP_HANGS": "1"}, sandbox="none")
     pid = pool.call("connected")
     pool.close()
     assert not os.path.exists(f"/proc/{pid}")

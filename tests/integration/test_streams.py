@@ -23,7 +23,7 @@ DEADLINE = 60.0
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    with Pool(APP, workers=1) as opened:
+    with Pool(APP, workers=1, sandbox="none") as opened:
         yield opened
 
 
@@ -239,7 +239,7 @@ def test_the_time_of_the_whole_stream_is_limited(pool: Pool, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["count", "acount"])
 def test_a_stream_that_is_asked_to_stop_in_time_is_no_stream_that_ended(name: str) -> None:
-    with Pool(APP, workers=1, timeouts=Timeouts(grace=DEADLINE)) as pool:
+    with Pool(APP, workers=1, timeouts=Timeouts(grace=DEADLINE), sandbox="none") as pool:
         pid = pool.call("pid")
         for _ in range(10):
             stream = pool.options(timeout=0.02, buffersize=100).stream(name, 10**9)
@@ -304,7 +304,7 @@ def test_options_that_mean_nothing_are_refused(
 
 def test_streams_run_in_several_workers_and_beside_calls(tmp_path: Path) -> None:
     with (
-        Pool(APP, workers=2) as pool,
+        Pool(APP, workers=2, sandbox="none") as pool,
         pool.stream("pids") as first,
         pool.stream("pids") as second,
     ):
@@ -319,7 +319,7 @@ def test_streams_run_in_several_workers_and_beside_calls(tmp_path: Path) -> None
 
 
 def test_closing_the_pool_closes_its_streams(tmp_path: Path) -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         stream = pool.stream("counted", str(tmp_path / "end"))
         assert next(stream) == 1
         waiting = pool.stream("count", 3)

@@ -24,7 +24,7 @@ DEADLINE = 60.0
 
 @pytest.fixture(name="pool")
 def forking() -> Iterator[Pool]:
-    with Pool(APP, workers=1, start_method="template") as opened:
+    with Pool(APP, workers=1, start_method="template", sandbox="none") as opened:
         yield opened
 
 
@@ -52,14 +52,14 @@ def from_two_workers(pool: Pool, function: str) -> list[Any]:
 
 
 def test_auto_forks_where_that_is_safe_and_says_so() -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         (worker,) = pool.workers()
     assert worker.start_method == "template"
     assert "one thread" in worker.start_reason
 
 
 def test_auto_starts_interpreters_for_an_app_with_threads_and_names_them() -> None:
-    with Pool(THREADED, workers=1) as pool:
+    with Pool(THREADED, workers=1, sandbox="none") as pool:
         assert pool.call("answer") == 42
         (worker,) = pool.workers()
         assert templates_of(pool) == []
@@ -69,11 +69,11 @@ def test_auto_starts_interpreters_for_an_app_with_threads_and_names_them() -> No
 
 def test_an_app_with_threads_is_never_forked_even_when_asked_to() -> None:
     with pytest.raises(WorkerStartError, match="1 thread: .*on_start"):
-        Pool(THREADED, workers=1, start_method="template")
+        Pool(THREADED, workers=1, start_method="template", sandbox="none")
 
 
 def test_exec_has_no_template() -> None:
-    with Pool(APP, workers=1, start_method="exec") as pool:
+    with Pool(APP, workers=1, start_method="exec", sandbox="none") as pool:
         assert templates_of(pool) == []
         assert pool.workers()[0].start_method == "exec"
         places = pool.call("places")
@@ -100,13 +100,13 @@ def test_a_forked_worker_leads_its_own_session_and_is_the_keepers_child(pool: Po
 
 @pytest.mark.parametrize("method", ["template", "exec"])
 def test_nothing_random_is_the_same_in_two_workers(method: Any) -> None:
-    with Pool(APP, workers=1, start_method=method) as pool:
+    with Pool(APP, workers=1, start_method=method, sandbox="none") as pool:
         first, second = from_two_workers(pool, "draws")
     assert not set(first) & set(second)
 
 
 def test_numpys_own_generator_differs_in_two_workers() -> None:
-    with Pool(NUMERIC, workers=1, start_method="template") as pool:
+    with Pool(NUMERIC, workers=1, start_method="template", sandbox="none") as pool:
         first, second = from_two_workers_of_numpy(pool)
     assert first != second
 
@@ -119,7 +119,7 @@ def from_two_workers_of_numpy(pool: Pool) -> tuple[float, float]:
 
 
 def test_an_app_with_numpy_is_forked_and_may_use_its_threads() -> None:
-    with Pool(NUMERIC, workers=1, env={"OPENBLAS_NUM_THREADS": "2"}) as pool:
+    with Pool(NUMERIC, workers=1, env={"OPENBLAS_NUM_THREADS": "2"}, sandbox="none") as pool:
         assert pool.workers()[0].start_method == "template"
         assert pool.call("product", 300) == 1200.0
         assert pool.call("asked") == "2"
@@ -129,7 +129,7 @@ def test_a_worker_has_none_of_the_templates_channels(pool: Pool) -> None:
     def channels(links: list[str]) -> list[str]:
         return [link for link in links if link.startswith(("socket:", "pipe:", "/memfd:"))]
 
-    with Pool(APP, workers=1, start_method="exec") as other:
+    with Pool(APP, workers=1, start_method="exec", sandbox="none") as other:
         assert len(channels(pool.call("descriptors"))) == len(channels(other.call("descriptors")))
 
 
@@ -151,17 +151,17 @@ def test_preloaded_modules_are_there_before_the_application(tmp_path: Path) -> N
         "import sys\nfound = 'colorsys' in sys.modules\nimport pyproc\napp = pyproc.App()\n"
         "@app.expose\ndef was_there() -> bool: return found\n"
     )
-    with Pool(app, workers=1) as pool:
+    with Pool(app, workers=1, sandbox="none") as pool:
         assert pool.call("was_there") is False
-    with Pool(app, workers=1, preload=["colorsys"]) as pool:
+    with Pool(app, workers=1, preload=["colorsys"], sandbox="none") as pool:
         assert pool.call("was_there") is True
-    with Pool(app, workers=1, preload=["colorsys"], start_method="exec") as pool:
+    with Pool(app, workers=1, preload=["colorsys"], start_method="exec", sandbox="none") as pool:
         assert pool.call("was_there") is True
 
 
 def test_a_module_that_cannot_be_preloaded_is_named() -> None:
     with pytest.raises(WorkerStartError, match="no_such_module") as caught:
-        Pool(APP, workers=1, preload=["no_such_module"])
+        Pool(APP, workers=1, preload=["no_such_module"], sandbox="none")
     assert isinstance(caught.value.__cause__, BaseException)
 
 
@@ -177,7 +177,7 @@ def test_bad_options_are_refused_by_name(
     options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        Pool(APP, **options)
+        Pool(APP, **options, sandbox="none")
 
 
 def test_a_killed_template_costs_no_call_and_is_replaced(pool: Pool) -> None:
@@ -190,7 +190,7 @@ def test_a_killed_template_costs_no_call_and_is_replaced(pool: Pool) -> None:
 
 
 def test_a_template_killed_again_and_again_costs_no_call() -> None:
-    with Pool(APP, workers=2, start_method="template") as pool:
+    with Pool(APP, workers=2, start_method="template", sandbox="none") as pool:
         for _ in range(10):
             for template in templates_of(pool):
                 os.kill(template, signal.SIGKILL)

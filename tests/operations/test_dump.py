@@ -61,7 +61,7 @@ def target(tmp_path: Path) -> Path:
 def test_a_busy_worker_says_where_it_is_and_its_call_goes_on(
     target: Path, tmp_path: Path, start_method: str
 ) -> None:
-    with Pool(target, workers=1, start_method=start_method) as pool:  # type: ignore[arg-type]
+    with Pool(target, workers=1, start_method=start_method, sandbox="none") as pool:  # type: ignore[arg-type]
         future = pool.submit("work_in_here", str(tmp_path / "done"))
         wait_for(lambda: pool.workers()[0].state == "busy")
         for _ in range(20):
@@ -75,7 +75,7 @@ def test_a_busy_worker_says_where_it_is_and_its_call_goes_on(
 
 
 def test_a_crash_after_a_look_shows_its_own_stack_only(target: Path) -> None:
-    with Pool(target, workers=1) as pool:
+    with Pool(target, workers=1, sandbox="none") as pool:
         pool.dump(pool.workers()[0].id)
         with pytest.raises(WorkerCrashed) as caught:
             pool.call("die")
@@ -90,7 +90,7 @@ def test_a_time_limit_after_a_look_still_stops_the_call_with_its_stack(
 ) -> None:
     from pyproc import TaskTimeout
 
-    with Pool(target, workers=1) as pool:
+    with Pool(target, workers=1, sandbox="none") as pool:
 
         def look_and_wait() -> None:
             future = pool.options(timeout=1.0).submit("work_in_here", str(tmp_path / "never"))
@@ -103,7 +103,7 @@ def test_a_time_limit_after_a_look_still_stops_the_call_with_its_stack(
 
 
 def test_a_worker_that_cannot_answer_is_left_alone_and_the_reason_told(target: Path) -> None:
-    with Pool(target, workers=1) as pool:
+    with Pool(target, workers=1, sandbox="none") as pool:
         pid = pool.workers()[0].pid
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -124,7 +124,7 @@ def test_a_worker_that_cannot_answer_is_left_alone_and_the_reason_told(target: P
 
 
 def test_many_looks_at_once_disturb_nothing(target: Path) -> None:
-    with Pool(target, workers=2) as pool:
+    with Pool(target, workers=2, sandbox="none") as pool:
         ended = threading.Event()
         seen: list[str] = []
 
@@ -153,7 +153,7 @@ def test_the_command_prints_the_stacks(
     target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = str(tmp_path / "run" / "c.sock")
-    with Pool(target, workers=1, control=place) as pool:
+    with Pool(target, workers=1, control=place, sandbox="none") as pool:
         number = str(pool.workers()[0].id)
         assert main(["dump", number, "--control", place]) == 0
         assert "most recent call first" in capsys.readouterr().out

@@ -33,7 +33,7 @@ SECRETS = {
 
 @pytest.fixture
 def worker() -> Iterator[Pool]:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         yield pool
 
 
@@ -44,7 +44,7 @@ def test_an_open_descriptor_of_the_host_is_not_inherited_even_when_it_is_inherit
             for fd in (secret.fileno(), connection.fileno(), *kept):
                 os.set_inheritable(fd, True)
             link = os.readlink(f"/proc/self/fd/{secret.fileno()}")
-            with Pool(APP, workers=1) as pool:
+            with Pool(APP, workers=1, sandbox="none") as pool:
                 seen = pool.call("descriptors")
         finally:
             for fd in kept:
@@ -81,7 +81,7 @@ def test_secrets_in_the_hosts_environment_reach_no_worker(
 ) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         assert not SECRETS.keys() & pool.call("environment").keys()
         assert "a-secret" not in pool.call("birth_environment")
         assert "a-secret" not in pool.call("execs", "import os; print(os.environ)")
@@ -96,7 +96,7 @@ def test_what_changes_an_interpreter_from_outside_reaches_no_worker(
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))
     monkeypatch.setenv("PYTHONUSERBASE", str(tmp_path))
     monkeypatch.setenv("PYTHONWARNINGS", "error")
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         names = pool.call("environment").keys()
         assert not [name for name in names if name.startswith(("PYTHON", "LD_PRELOAD"))]
         assert pool.call("add", 1, 2) == 3
@@ -104,7 +104,7 @@ def test_what_changes_an_interpreter_from_outside_reaches_no_worker(
 
 def test_variables_given_by_name_are_added_and_replace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Europe/Berlin")
-    with Pool(APP, workers=1, env={"API_MODE": "test", "TZ": "UTC"}) as pool:
+    with Pool(APP, workers=1, env={"API_MODE": "test", "TZ": "UTC"}, sandbox="none") as pool:
         seen = pool.call("environment")
     assert seen["API_MODE"] == "test"
     assert seen["TZ"] == "UTC"
@@ -116,7 +116,7 @@ def test_what_programs_need_to_find_themselves_is_passed(
 ) -> None:
     value = os.environ.get(name) or ("C.UTF-8" if name.startswith("L") else "/tmp")
     monkeypatch.setenv(name, value)
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         assert pool.call("environment")[name] == value
 
 
@@ -151,7 +151,7 @@ def test_a_worker_starts_with_no_signal_blocked_or_ignored() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
     old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with Pool(APP, workers=1) as pool:
+        with Pool(APP, workers=1, sandbox="none") as pool:
             blocked, ignored = pool.call("signals")
     finally:
         signal.signal(signal.SIGHUP, old)
@@ -178,13 +178,13 @@ LIMITS = {
 @pytest.mark.parametrize("name", LIMITS)
 def test_a_limit_holds_soft_and_hard(name: str) -> None:
     limits, value = LIMITS[name]
-    with Pool(APP, workers=1, limits=limits) as pool:
+    with Pool(APP, workers=1, limits=limits, sandbox="none") as pool:
         assert pool.call("limit", name) == (value, value)
 
 
 @pytest.mark.no_sanitizer("a limit on address space")
 def test_memory_beyond_the_limit_is_refused_to_the_function_and_costs_no_worker() -> None:
-    with Pool(APP, workers=1, limits=Limits(address_space="1GiB")) as pool:
+    with Pool(APP, workers=1, limits=Limits(address_space="1GiB"), sandbox="none") as pool:
         assert pool.call("allocate", 2**20) == 2**20
         with pytest.raises(MemoryError):
             pool.call("allocate", 2 * 2**30)
@@ -192,7 +192,7 @@ def test_memory_beyond_the_limit_is_refused_to_the_function_and_costs_no_worker(
 
 
 def test_a_file_beyond_the_limit_is_refused_to_the_function(tmp_path: Path) -> None:
-    with Pool(APP, workers=1, limits=Limits(file_size="1MiB")) as pool:
+    with Pool(APP, workers=1, limits=Limits(file_size="1MiB"), sandbox="none") as pool:
         assert pool.call("write_file", str(tmp_path / "small"), 1000) == 1000
         with pytest.raises(OSError, match="large"):
             pool.call("write_file", str(tmp_path / "big"), 2 * 2**20)
@@ -200,19 +200,22 @@ def test_a_file_beyond_the_limit_is_refused_to_the_function(tmp_path: Path) -> N
 
 
 def test_descriptors_beyond_the_limit_are_refused_and_the_worker_still_answers() -> None:
-    with Pool(APP, workers=1, limits=Limits(open_files=64)) as pool:
+    with Pool(APP, workers=1, limits=Limits(open_files=64), sandbox="none") as pool:
         with pytest.raises(OSError, match="open files"):
             pool.call("open_many", 100)
         assert pool.call("add", 1, 2) == 3
 
 
 def test_nice_is_added_to_the_hosts() -> None:
-    with Pool(APP, workers=1, limits=Limits(nice=5)) as pool:
+    with Pool(APP, workers=1, limits=Limits(nice=5), sandbox="none") as pool:
         assert pool.call("nice") == min(19, os.nice(0) + 5)
 
 
 @pytest.mark.no_sanitizer("the sanitizer's runtime answers crashes itself")
 def test_a_crash_writes_no_file(tmp_path: Path) -> None:
-    with Pool(APP, workers=1, cwd=tmp_path) as pool, pytest.raises(errors.WorkerCrashed):
+    with (
+        Pool(APP, workers=1, cwd=tmp_path, sandbox="none") as pool,
+        pytest.raises(errors.WorkerCrashed),
+    ):
         pool.call("abort")
     assert list(tmp_path.iterdir()) == []

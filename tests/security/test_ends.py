@@ -29,7 +29,7 @@ HOLDS = [
 @pytest.mark.parametrize("way", ["call", "submit"])
 @pytest.mark.parametrize("how", HOLDS)
 def test_a_deadline_ends_whatever_runs(tmp_path: Path, way: str, how: str) -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         pid = pool.call("pid")
         calls = pool.options(timeout=0.5)
         begin = time.monotonic()
@@ -47,7 +47,7 @@ def test_a_deadline_ends_whatever_runs(tmp_path: Path, way: str, how: str) -> No
 @pytest.mark.parametrize("how", HOLDS)
 def test_a_kill_ends_whatever_runs(tmp_path: Path, how: str) -> None:
     flag = tmp_path / "flag"
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         pid = pool.call("pid")
         future = pool.submit("hold", how, str(flag))
         wait_for(flag)
@@ -61,7 +61,7 @@ def test_a_kill_ends_whatever_runs(tmp_path: Path, how: str) -> None:
 def test_close_ends_whatever_runs(tmp_path: Path, how: str) -> None:
     flag = tmp_path / "flag"
     before = descendants(os.getpid())
-    pool = Pool(APP, workers=1)
+    pool = Pool(APP, workers=1, sandbox="none")
     future = pool.submit("hold", how, str(flag))
     wait_for(flag)
     family = descendants(os.getpid()) - before
@@ -107,7 +107,8 @@ def test_every_process_is_gone_within_a_second_of_the_hosts_sigkill(
 ) -> None:
     flag = tmp_path / "flag"
     source = (
-        f"flag = {str(flag)!r}\npool = Pool(sys.argv[1], workers=3)\n{BODIES[state]}\n"
+        f"flag = {str(flag)!r}\npool = Pool(sys.argv[1], workers=3, sandbox='none')\n"
+        f"{BODIES[state]}\n"
         "time.sleep(1000)\n"
     )
     with Host(tmp_path, source, APP) as host:
@@ -122,7 +123,9 @@ def test_every_process_is_gone_within_a_second_of_the_hosts_sigkill(
 def test_every_process_is_gone_when_the_host_is_killed_while_it_opens(
     tmp_path: Path, delay: float
 ) -> None:
-    source = "say('opening')\npool = Pool(sys.argv[1], workers=8)\ntime.sleep(1000)\n"
+    source = (
+        "say('opening')\npool = Pool(sys.argv[1], workers=8, sandbox='none')\ntime.sleep(1000)\n"
+    )
     with Host(tmp_path, source, APP) as host:
         host.expect("opening")
         time.sleep(delay)
@@ -133,7 +136,7 @@ def test_every_process_is_gone_when_the_host_is_killed_while_it_opens(
 
 def test_a_host_killed_while_many_workers_start_leaves_nothing(tmp_path: Path) -> None:
     source = """
-        pool = Pool(sys.argv[1], min_workers=12, max_workers=12)
+        pool = Pool(sys.argv[1], min_workers=12, max_workers=12, sandbox="none")
         say('open')
         time.sleep(1000)
         """
@@ -152,7 +155,9 @@ def test_a_host_that_execs_another_program_leaves_nothing(tmp_path: Path, exec_:
         if exec_ == "/bin/sleep"
         else "os.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(30)'])"
     )
-    source = f"pool = Pool(sys.argv[1], workers=2)\npool.call('add', 1, 2)\n{program}\n"
+    source = (
+        f"pool = Pool(sys.argv[1], workers=2, sandbox='none')\npool.call('add', 1, 2)\n{program}\n"
+    )
     with Host(tmp_path, source, APP) as host:
         limit = time.monotonic() + 30
         while Path(f"/proc/{host.pid}/cmdline").read_bytes().count(b"host_"):

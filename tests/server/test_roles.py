@@ -20,7 +20,7 @@ ME = os.geteuid()
 
 @pytest.fixture
 def pool() -> Iterator[pyproc.Pool]:
-    with pyproc.Pool(TARGET, workers=2) as pool:
+    with pyproc.Pool(TARGET, workers=2, sandbox="none") as pool:
         yield pool
 
 
@@ -135,7 +135,10 @@ def test_no_two_tenants_share_a_worker(place: Path) -> None:
             for name in secrets
         )
     )
-    with pyproc.Pool(TARGET, workers=2) as one, pyproc.Pool(TARGET, workers=2) as other:
+    with (
+        pyproc.Pool(TARGET, workers=2, sandbox="none") as one,
+        pyproc.Pool(TARGET, workers=2, sandbox="none") as other,
+    ):
         pools = {"a": one, "b": other}
         with Server(pools, place, policy=rules, keys=secrets):
             pids: dict[str, set[int]] = {}
@@ -152,7 +155,7 @@ def test_decisions_stand_in_the_audit_log(place: Path, tmp_path: Path) -> None:
     import json
 
     log = tmp_path / "audit.jsonl"
-    with pyproc.Pool(TARGET, workers=1, audit=log) as pool:
+    with pyproc.Pool(TARGET, workers=1, audit=log, sandbox="none") as pool:
         rules = policy('functions = ["double", "secret"]')
         with Server(pool, place, policy=rules, audit_allowed=True), pyproc.connect(place) as client:
             assert client.call("double", 1) == 2

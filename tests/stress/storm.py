@@ -195,7 +195,7 @@ def joined(threads: list[threading.Thread], log: Log) -> bool:
 def storm(options: argparse.Namespace, folder: Path, log: Log) -> None:
     """The whole of it, in one pool."""
     limits = Limits(memory=options.memory)
-    with Pool(APP, workers=options.workers, limits=limits, output="drop") as pool:
+    with Pool(APP, workers=options.workers, limits=limits, output="drop", sandbox="none") as pool:
         end = time.monotonic() + options.seconds
         callers = [
             Caller(pool, log, options.seed, folder, number) for number in range(options.threads)
@@ -243,7 +243,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     log = Log()
-    with Pool(APP, workers=1) as pool:  # what a process loads once is no leak
+    with Pool(APP, workers=1, sandbox="none") as pool:  # what a process loads once is no leak
         pool.submit("add", 1, 2).result(DEADLINE)
     before = take_holdings()
     with tempfile.TemporaryDirectory() as folder:

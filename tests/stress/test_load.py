@@ -38,7 +38,7 @@ def holdings() -> tuple[int, int, int]:
 def open_and_close(times: int) -> None:
     """Pools one after the other, each with every kind of call."""
     for n in range(times):
-        with Pool(LIGHT, workers=1) as pool:
+        with Pool(LIGHT, workers=1, sandbox="none") as pool:
             assert pool.call("add", n, 1) == n + 1
             assert pool.submit("add", n, 2).result(DEADLINE) == n + 2
 
@@ -90,7 +90,7 @@ def test_pools_opened_by_many_threads_at_once_leave_nothing() -> None:
 
 
 def test_many_open_pools_do_not_disturb_each_other() -> None:
-    pools = [Pool(LIGHT, workers=1, output="drop") for _ in range(16)]
+    pools = [Pool(LIGHT, workers=1, output="drop", sandbox="none") for _ in range(16)]
     try:
         futures = [pool.submit("add", n, k) for k in range(20) for n, pool in enumerate(pools)]
         expected = [n + k for k in range(20) for n in range(16)]
@@ -101,7 +101,7 @@ def test_many_open_pools_do_not_disturb_each_other() -> None:
 
 
 def test_a_hundred_thousand_submits_are_answered_once_each_in_bounded_memory() -> None:
-    with Pool(APP, workers=2) as pool:
+    with Pool(APP, workers=2, sandbox="none") as pool:
         wait([pool.submit("add", n) for n in range(20_000)], DEADLINE)
         gc.collect()
         memory = rss()
@@ -124,7 +124,7 @@ def test_a_map_over_an_endless_input_holds_few_items() -> None:
             read += 1
             yield read
 
-    with Pool(APP, workers=2) as pool:
+    with Pool(APP, workers=2, sandbox="none") as pool:
         results = pool.map("add", source())
         memory = rss()
         for n in range(1, 200_001):
@@ -146,7 +146,7 @@ def wake_ups() -> int:
 
 
 def test_an_idle_pool_wakes_nobody_up() -> None:
-    with Pool(LIGHT, workers=2) as pool:
+    with Pool(LIGHT, workers=2, sandbox="none") as pool:
         pool.call("add", 1, 2)
         pool.submit("add", 1, 2).result(DEADLINE)
         time.sleep(0.5)
@@ -159,7 +159,7 @@ def test_an_idle_pool_wakes_nobody_up() -> None:
 def test_a_close_from_many_threads_under_load_ends_each_call_once(timeout: float | None) -> None:
     ends: list[object] = []
     before = descendants(os.getpid())
-    pool = Pool(APP, workers=2)
+    pool = Pool(APP, workers=2, sandbox="none")
     family = descendants(os.getpid()) - before
     started = threading.Barrier(9)
 
@@ -202,7 +202,7 @@ def test_a_close_from_many_threads_under_load_ends_each_call_once(timeout: float
 
 
 def test_cancels_and_kills_from_many_threads_end_each_call_once() -> None:
-    with Pool(APP, workers=2) as pool:
+    with Pool(APP, workers=2, sandbox="none") as pool:
         futures = [pool.submit("nap", 0.01) for _ in range(400)]
 
         def stop(step: int) -> None:

@@ -50,7 +50,7 @@ def wake_ups() -> int:
 
 def open_use_and_close(app: Path, times: int) -> None:
     for n in range(times):
-        with Pool(app, workers=1) as pool:
+        with Pool(app, workers=1, sandbox="none") as pool:
             assert pool.call("add", n, 1) == n + 1
             assert pool.submit("add", n, 2).result(60) == n + 2
 
@@ -75,7 +75,7 @@ def test_many_threads_share_two_workers(app: Path) -> None:
             if pool.call("add", start, n) != start + n:
                 wrong.append((start, n))
 
-    with Pool(app, workers=2) as pool:
+    with Pool(app, workers=2, sandbox="none") as pool:
         threads = [threading.Thread(target=run, args=(n,)) for n in range(64)]
         for thread in threads:
             thread.start()
@@ -89,7 +89,7 @@ def test_many_threads_share_two_workers(app: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.no_sanitizer("64 sanitised interpreters take more memory than a machine may have")
 def test_sixty_four_idle_workers_wake_nobody_up(app: Path) -> None:
-    with Pool(app, min_workers=64, max_workers=64) as pool:
+    with Pool(app, min_workers=64, max_workers=64, sandbox="none") as pool:
         deadline = time.monotonic() + 120
         while pool.stats()["workers_idle"] < 64:
             assert time.monotonic() < deadline, pool.stats()
@@ -104,7 +104,7 @@ def test_sixty_four_idle_workers_wake_nobody_up(app: Path) -> None:
 
 
 def test_resizing_under_load_loses_no_call(app: Path) -> None:
-    with Pool(app, workers=1) as pool:
+    with Pool(app, workers=1, sandbox="none") as pool:
         futures = []
         for n in range(60):
             futures += [pool.submit("nap", 0.002) for _ in range(20)]
@@ -118,7 +118,7 @@ def test_resizing_under_load_loses_no_call(app: Path) -> None:
 
 
 def test_workers_come_and_go_as_calls_kill_them(app: Path) -> None:
-    with Pool(app, workers=3) as pool:
+    with Pool(app, workers=3, sandbox="none") as pool:
         pids = set()
         for _ in range(40):
             pids.add(pool.call("pid"))
