@@ -360,10 +360,10 @@ def test_a_call_to_a_worker_that_was_stopped_while_idle_goes_to_another(
         (lambda: Retry(jitter=2), ValueError, "jitter"),
         (lambda: Breaker(failures=0), ValueError, "failures"),
         (lambda: Breaker(cooldown=0), ValueError, "cooldown"),
-        (lambda: Pool(APP, quarantine_after=0, sandbox="none"), ValueError, "quarantine_after"),
-        (lambda: Pool(APP, retry=3, sandbox="none"), TypeError, "Retry"),  # type: ignore[arg-type]
-        (lambda: Pool(APP, breaker=3, sandbox="none"), TypeError, "Breaker"),  # type: ignore[arg-type]
-        (lambda: Pool(APP, on_event=3, sandbox="none"), TypeError, "on_event"),  # type: ignore[arg-type]
+        (lambda: Pool(APP, quarantine_after=0), ValueError, "quarantine_after"),
+        (lambda: Pool(APP, retry=3), TypeError, "Retry"),  # type: ignore[arg-type]
+        (lambda: Pool(APP, breaker=3), TypeError, "Breaker"),  # type: ignore[arg-type]
+        (lambda: Pool(APP, on_event=3), TypeError, "on_event"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_options_are_refused_by_name(

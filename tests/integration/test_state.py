@@ -35,7 +35,8 @@ def test_a_worker_makes_its_state_and_gives_it_back_when_the_pool_closes(
 ) -> None:
     path = tmp_path / "log"
     env = {"STATE_LOG": str(path)}
-    with Pool(APP, workers=1, start_method=method, env=env, sandbox="none") as pool:  # type: ignore[arg-type]
+    options: dict[str, Any] = {"start_method": method, "env": env, "sandbox": "none"}
+    with Pool(APP, workers=1, **options) as pool:
         pid = pool.call("connected")
         assert pid == pool.workers()[0].pid
         assert lines(path, pid) == ["start"]

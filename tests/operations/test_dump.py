@@ -61,7 +61,8 @@ def target(tmp_path: Path) -> Path:
 def test_a_busy_worker_says_where_it_is_and_its_call_goes_on(
     target: Path, tmp_path: Path, start_method: str
 ) -> None:
-    with Pool(target, workers=1, start_method=start_method, sandbox="none") as pool:  # type: ignore[arg-type]
+    options: dict[str, Any] = {"start_method": start_method, "sandbox": "none"}
+    with Pool(target, workers=1, **options) as pool:
         future = pool.submit("work_in_here", str(tmp_path / "done"))
         wait_for(lambda: pool.workers()[0].state == "busy")
         for _ in range(20):

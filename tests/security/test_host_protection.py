@@ -23,7 +23,7 @@ both_ways = pytest.mark.parametrize("way", ["call", "submit"])
 
 
 def opened(workers: int = 2, **options: Any) -> Pool:
-    return Pool(APP, workers=workers, path=[str(TESTS), *sys.path], **options)
+    return Pool(APP, workers=workers, path=[str(TESTS), *sys.path], **options, sandbox="none")
 
 
 def call(pool: Pool, way: str, function: str, *args: object) -> Any:

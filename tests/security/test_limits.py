@@ -135,7 +135,7 @@ def test_threads_that_outlive_their_call_count_in_the_next() -> None:
 
 @both_starts
 def test_a_file_may_have_its_limit_and_not_a_byte_more(start: str, tmp_path: Path) -> None:
-    with opened(Limits(file_size="1MiB"), start) as pool:
+    with opened(Limits(file_size="1MiB"), start, sandbox="none") as pool:
         before = pool.call("pid")
         assert pool.call("write_file", str(tmp_path / "fits"), 2**20) == 2**20
         with pytest.raises(OSError, match="File too large") as caught:
