@@ -19,7 +19,7 @@ APP = Path(__file__).with_name("apps") / "keyed_app.py"
 
 @pytest.fixture
 def pool() -> Iterator[Pool]:
-    with Pool(APP, workers=3) as it:
+    with Pool(APP, workers=3, sandbox="none") as it:
         yield it
 
 
@@ -106,7 +106,7 @@ def test_after_a_crash_a_key_goes_to_another_worker_with_what_waited_in_order(po
 
 
 def test_a_key_outlives_the_recycling_of_its_worker() -> None:
-    with Pool(APP, workers=2, recycle=Recycle(max_tasks=3)) as pool:
+    with Pool(APP, workers=2, recycle=Recycle(max_tasks=3), sandbox="none") as pool:
         mine = pool.options(key="mine")
         pids = [mine.call("pid") for _ in range(20)]
         assert len(set(pids)) >= 6
@@ -114,7 +114,7 @@ def test_a_key_outlives_the_recycling_of_its_worker() -> None:
 
 
 def test_one_worker_serves_keys_and_others_in_turn() -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         stop = threading.Event()
 
         def busy() -> None:
@@ -146,7 +146,7 @@ def test_a_call_inside_a_call_on_the_same_key_is_refused_at_once(tmp_path: Path)
     import signal
 
     seen: list[BaseException] = []
-    with Pool(APP, workers=2) as pool:
+    with Pool(APP, workers=2, sandbox="none") as pool:
         mine = pool.options(key="mine")
         mine.call("pid")
 
@@ -170,7 +170,7 @@ def test_a_call_inside_a_call_on_the_same_key_is_refused_at_once(tmp_path: Path)
 
 
 def test_closing_ends_what_waits_for_a_key(tmp_path: Path) -> None:
-    with Pool(APP, workers=2) as pool:
+    with Pool(APP, workers=2, sandbox="none") as pool:
         mine = pool.options(key="mine")
         running = mine.submit("until", str(tmp_path / "never"))
         waiting = [mine.submit("pid") for _ in range(5)]

@@ -40,7 +40,7 @@ def log(tmp_path: Path) -> str:
 
 @pytest.fixture
 def pool(app: Path) -> Iterator[Pool]:
-    with Pool(app, workers=1) as pool:
+    with Pool(app, workers=1, sandbox="none") as pool:
         yield pool
 
 
@@ -102,7 +102,7 @@ def test_blocking_calls_and_submitted_ones_stand_in_one_line(pool: Pool, log: st
 
 
 def test_a_low_priority_ages_until_it_is_before_a_flood_of_high_ones(app: Path, log: str) -> None:
-    with Pool(app, workers=1, priority_step=0.05) as pool:
+    with Pool(app, workers=1, priority_step=0.05, sandbox="none") as pool:
         blocked(pool, log, 0.1)
         low = pool.options(priority=-5).submit("mark", log, "low")
         high = pool.options(priority=5)
@@ -118,7 +118,7 @@ def test_a_low_priority_ages_until_it_is_before_a_flood_of_high_ones(app: Path, 
 
 
 def test_with_an_endless_step_a_low_priority_never_ages(app: Path, log: str) -> None:
-    with Pool(app, workers=1, priority_step=math.inf) as pool:
+    with Pool(app, workers=1, priority_step=math.inf, sandbox="none") as pool:
         first = blocked(pool, log)
         low = pool.submit("mark", log, "low")
         time.sleep(0.2)
@@ -142,7 +142,7 @@ def test_a_priority_that_is_no_number_is_refused(pool: Pool) -> None:
 def test_a_hundred_thousand_waiting_calls_of_many_priorities_all_end_soon(
     app: Path, log: str
 ) -> None:
-    with Pool(app, workers=1, max_queue_bytes=None) as pool:
+    with Pool(app, workers=1, max_queue_bytes=None, sandbox="none") as pool:
         blocked(pool, log, 3)
         levels = [pool.options(priority=level) for level in range(-50, 50)]
         futures = [levels[i % 100].submit("nothing") for i in range(100_000)]

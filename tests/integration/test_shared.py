@@ -21,7 +21,7 @@ DEADLINE = 60.0
 
 @pytest.fixture
 def pool() -> Iterator[Pool]:
-    with Pool(APP, workers=1, max_in_flight=100) as opened:
+    with Pool(APP, workers=1, max_in_flight=100, sandbox="none") as opened:
         yield opened
 
 
@@ -41,13 +41,13 @@ def test_a_hundred_naps_overlap_on_one_worker(pool: Pool) -> None:
 
 
 def test_never_more_than_max_in_flight_are_on_a_worker() -> None:
-    with Pool(APP, workers=1, max_in_flight=3) as pool:
+    with Pool(APP, workers=1, max_in_flight=3, sandbox="none") as pool:
         futures = [pool.submit("nap", 0.05) for _ in range(12)]
         assert max(future.result(DEADLINE) for future in futures) == 3
 
 
 def test_an_idle_worker_is_used_before_a_busy_one_gets_a_second_call() -> None:
-    with Pool(APP, min_workers=2, max_workers=2, max_in_flight=50) as pool:
+    with Pool(APP, min_workers=2, max_workers=2, max_in_flight=50, sandbox="none") as pool:
         until(lambda: pool.stats()["workers_idle"] == 2)
         futures = [pool.submit("nap", 0.5) for _ in range(2)]
         assert [future.result(DEADLINE) for future in futures] == [1, 1]
@@ -56,12 +56,12 @@ def test_an_idle_worker_is_used_before_a_busy_one_gets_a_second_call() -> None:
 @pytest.mark.parametrize("number", [0, -1, 1001])
 def test_a_number_that_cannot_be_is_refused(number: int) -> None:
     with pytest.raises(ValueError, match="max_in_flight=.*from 1 to 1000"):
-        Pool(APP, max_in_flight=number)
+        Pool(APP, max_in_flight=number, sandbox="none")
 
 
 def test_what_is_no_number_is_refused() -> None:
     with pytest.raises(TypeError, match="max_in_flight='2'"):
-        Pool(APP, max_in_flight="2")  # type: ignore[arg-type]
+        Pool(APP, max_in_flight="2", sandbox="none")  # type: ignore[arg-type]
 
 
 def test_calls_of_every_kind_are_answered(pool: Pool) -> None:
@@ -156,7 +156,9 @@ def test_a_call_that_does_not_stop_costs_its_neighbours_which_are_told_whose_fau
 
 def test_neighbours_are_tried_again_only_where_the_policy_says_so() -> None:
     retry = pyproc.Retry(max_attempts=3, backoff=0)
-    with Pool(APP, workers=1, max_in_flight=10, retry=retry, quarantine_after=1) as pool:
+    with Pool(
+        APP, workers=1, max_in_flight=10, retry=retry, quarantine_after=1, sandbox="none"
+    ) as pool:
         neighbour = pool.submit("nap", 1.0)
         until(lambda: pool.stats()["calls_waiting"] == 0)
         culprit = pool.options(timeout=0.1).submit("holds_the_loop", 600)
@@ -177,7 +179,7 @@ def test_a_crash_ends_exactly_those_in_flight(pool: Pool) -> None:
 
 
 def test_a_crash_in_company_puts_nobody_in_quarantine() -> None:
-    with Pool(APP, workers=1, max_in_flight=10, quarantine_after=1) as pool:
+    with Pool(APP, workers=1, max_in_flight=10, quarantine_after=1, sandbox="none") as pool:
         neighbour = pool.submit("nap", 600)
         until(lambda: pool.stats()["calls_waiting"] == 0)
         for future in (pool.submit("segfault"), neighbour):
@@ -242,7 +244,9 @@ def test_what_a_call_leaves_running_ends_with_it(pool: Pool, tmp_path: Path) -> 
 
 
 def test_a_worker_that_is_recycled_ends_its_calls_first() -> None:
-    with Pool(APP, workers=1, max_in_flight=10, recycle=pyproc.Recycle(max_tasks=5)) as pool:
+    with Pool(
+        APP, workers=1, max_in_flight=10, recycle=pyproc.Recycle(max_tasks=5), sandbox="none"
+    ) as pool:
         futures = [pool.submit("nap", 0.05) for _ in range(20)]
         assert all(future.result(DEADLINE) >= 1 for future in futures)
         assert pool.stats()["workers_started"] >= 4
@@ -269,7 +273,7 @@ def test_a_call_with_a_limit_of_its_own_has_a_worker_to_itself(pool: Pool) -> No
 
 def test_processor_time_without_an_answer_is_limited() -> None:
     limits = pyproc.Limits(cpu_time=0.3)
-    with Pool(APP, workers=1, max_in_flight=10, limits=limits) as pool:
+    with Pool(APP, workers=1, max_in_flight=10, limits=limits, sandbox="none") as pool:
         assert [f.result(DEADLINE) for f in [pool.submit("add", 1) for _ in range(50)]] == [2] * 50
         with pytest.raises(errors.CPUTimeExceeded):
             pool.submit("spins").result(DEADLINE)
