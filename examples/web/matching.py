@@ -21,12 +21,6 @@ def find(pattern: str, text: str) -> list[str]:
 
 
 @app.expose
-def keeper() -> int:
-    """The process that started this worker: each pool has one."""
-    return os.getppid()
-
-
-@app.expose
 def crash() -> None:
     """Ends the worker as a fault in a native library does."""
     os.abort()

@@ -153,7 +153,7 @@ def test_flask_under_gunicorn(serve: Callable[..., Server], preload: list[str]) 
     def both_answered() -> bool:
         status, answer = server.ask("/where")
         assert status == 200, server.log.read_text()
-        assert seen.setdefault(answer["server"], answer["keeper"]) == answer["keeper"]
+        assert seen.setdefault(answer["server"], answer["worker"]) == answer["worker"]
         return len(seen) == 2
 
     until(both_answered, server.log)

@@ -29,7 +29,9 @@ KINDS = [
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
     path = [str(APPS), *sys.path]
-    with Pool(APPS / "hostile_shared.py", workers=1, path=path, max_in_flight=20) as opened:
+    with Pool(
+        APPS / "hostile_shared.py", workers=1, path=path, max_in_flight=20, sandbox="none"
+    ) as opened:
         yield opened
 
 

@@ -49,7 +49,7 @@ def test_the_childs_copy_has_workers_of_its_own(start: Callable[..., Host], meth
         def add(a, b): return a + b
         def echo(data): return data
         pool = Pool([plus_one, add, echo, os.getppid], workers=1, after_fork='reopen',
-                    buffer_threshold='64KiB')
+                    buffer_threshold='64KiB', sandbox="none")
         fast = pool.options(timeout=60)
         keeper = pool.call('getppid')
         child = os.fork()
@@ -72,7 +72,7 @@ def test_the_childs_copy_has_workers_of_its_own(start: Callable[..., Host], meth
 def test_what_was_under_way_stays_the_parents(start: Callable[..., Host]) -> None:
     host = start(
         """
-        pool = Pool(sys.argv[1], workers=1, after_fork='reopen')
+        pool = Pool(sys.argv[1], workers=1, after_fork='reopen', sandbox="none")
         future = pool.submit('nap', 2.0)
         items = pool.map('nap', [2.0])
         child = os.fork()
@@ -102,7 +102,7 @@ def test_a_child_that_never_uses_it_opens_nothing_and_a_childs_child_may(
     host = start(
         """
         from pathlib import Path
-        pool = Pool(sys.argv[1], workers=1, after_fork='reopen')
+        pool = Pool(sys.argv[1], workers=1, after_fork='reopen', sandbox="none")
         child = os.fork()
         if child == 0:
             grandchild = os.fork()
@@ -130,7 +130,7 @@ def test_many_threads_of_a_child_open_it_once(start: Callable[..., Host]) -> Non
     host = start(
         """
         from pathlib import Path
-        pool = Pool(sys.argv[1], workers=2, after_fork='reopen')
+        pool = Pool(sys.argv[1], workers=2, after_fork='reopen', sandbox="none")
         child = os.fork()
         if child == 0:
             answers = []
@@ -160,7 +160,7 @@ def test_a_copy_that_cannot_open_says_why_each_time(
         app = {str(tmp_path / "going.py")!r}
         with open(app, 'w') as file:
             file.write('import pyproc\\n@pyproc.expose\\ndef add(a, b): return a + b\\n')
-        pool = Pool(app, workers=1, after_fork='reopen')
+        pool = Pool(app, workers=1, after_fork='reopen', sandbox="none")
         child = os.fork()
         if child == 0:
             os.rename(app, app + '.away')
@@ -187,7 +187,7 @@ def test_a_copy_that_cannot_open_says_why_each_time(
 def test_a_pool_that_was_closed_before_the_fork_stays_closed(start: Callable[..., Host]) -> None:
     host = start(
         """
-        pool = Pool(sys.argv[1], workers=1, after_fork='reopen')
+        pool = Pool(sys.argv[1], workers=1, after_fork='reopen', sandbox="none")
         pool.close()
         child = os.fork()
         if child == 0:
@@ -213,4 +213,4 @@ def test_a_pool_that_was_closed_before_the_fork_stays_closed(start: Callable[...
 )
 def test_what_cannot_be_meant_is_refused(options: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        Pool(APP, workers=1, **options)
+        Pool(APP, workers=1, **options, sandbox="none")
