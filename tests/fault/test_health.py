@@ -28,7 +28,7 @@ def until(condition: Callable[[], Any]) -> None:
 
 @pytest.fixture(name="pool")
 def two_workers() -> Iterator[Pool]:
-    with Pool(APP, min_workers=2, max_workers=2) as opened:
+    with Pool(APP, min_workers=2, max_workers=2, sandbox="none") as opened:
         until(lambda: opened.stats()["workers_idle"] == 2)
         yield opened
 
@@ -102,7 +102,7 @@ def test_all_workers_stopped_at_once_are_replaced(pool: Pool) -> None:
 
 @pytest.mark.parametrize("max_tasks", [1, 3])
 def test_stopped_workers_in_stock_cost_no_call(max_tasks: int) -> None:
-    with Pool(APP, workers=2, recycle=Recycle(max_tasks=max_tasks)) as pool:
+    with Pool(APP, workers=2, recycle=Recycle(max_tasks=max_tasks), sandbox="none") as pool:
         for turn in range(3):
             assert pool.call("add", turn) == turn
             for worker in pool.workers():
@@ -112,7 +112,7 @@ def test_stopped_workers_in_stock_cost_no_call(max_tasks: int) -> None:
 
 
 def test_a_template_that_is_stopped_is_replaced_before_it_is_needed() -> None:
-    with Pool(APP, workers=1, start_method="template") as pool:
+    with Pool(APP, workers=1, start_method="template", sandbox="none") as pool:
         keeper = pool._core.keeper_pid()
         children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
         (template,) = {int(pid) for pid in children} - {pool.workers()[0].pid}
@@ -125,7 +125,7 @@ def test_a_template_that_is_stopped_is_replaced_before_it_is_needed() -> None:
 
 @pytest.mark.parametrize("way", ["call", "submit"])
 def test_a_worker_whose_call_had_to_be_stopped_is_asked_before_it_serves_again(way: str) -> None:
-    with Pool(APPS / "stopping.py", workers=1, timeouts=Timeouts(grace=60)) as pool:
+    with Pool(APPS / "stopping.py", workers=1, timeouts=Timeouts(grace=60), sandbox="none") as pool:
         calls = pool.options(timeout=0.05)
         pid = pool.call("pid")
         with pytest.raises(TaskTimeout):
@@ -138,7 +138,7 @@ def test_a_worker_whose_call_had_to_be_stopped_is_asked_before_it_serves_again(w
 
 
 def test_a_worker_that_does_not_answer_is_replaced(tmp_path: Path) -> None:
-    with Pool(APPS / "stopping.py", min_workers=1, max_workers=1) as pool:
+    with Pool(APPS / "stopping.py", min_workers=1, max_workers=1, sandbox="none") as pool:
         path = tmp_path / "now"
         for turn in range(1, 20):
             pid = pool.call("pid")
