@@ -22,7 +22,7 @@ APP = Path(__file__).with_name("apps") / "actor_app.py"
 
 @pytest.fixture
 def pool() -> Iterator[Pool]:
-    with Pool(APP, workers=2) as it:
+    with Pool(APP, workers=2, sandbox="none") as it:
         yield it
 
 
@@ -63,7 +63,7 @@ def test_each_way_to_call_reaches_it_in_order(pool: Pool) -> None:
 
 
 def test_two_actors_may_share_a_worker() -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         anna, bert = pool.actor("Session", "anna"), pool.actor("Session", "bert")
         assert (anna.add(1), bert.add(2), anna.add(3)) == ([1], [2], [1, 3])
         assert anna.who()[0] == bert.who()[0] == pool.call("plain")
@@ -99,7 +99,7 @@ def test_an_actor_that_is_dropped_is_closed(pool: Pool, tmp_path: Path) -> None:
 
 def test_what_is_left_is_closed_when_its_worker_leaves(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         anna = pool.actor("Session", "anna", log=str(log))
     assert log.read_text() == "anna made\nanna closed\n"
     anna.close()
@@ -127,7 +127,7 @@ def test_after_a_crash_it_is_lost_for_its_workers_death(pool: Pool) -> None:
 
 
 def test_another_call_that_ends_its_worker_loses_it_too() -> None:
-    with Pool(APP, workers=1) as pool:
+    with Pool(APP, workers=1, sandbox="none") as pool:
         anna = pool.actor("Session", "anna")
         with pytest.raises(pyproc.WorkerCrashed):
             pool.call("die")
@@ -176,7 +176,7 @@ def test_it_is_made_again_for_who_awaits_it(pool: Pool) -> None:
 
 
 def test_a_worker_with_actors_is_not_recycled(pool: Pool) -> None:
-    with Pool(APP, workers=2, recycle=Recycle(max_tasks=3)) as recycled:
+    with Pool(APP, workers=2, recycle=Recycle(max_tasks=3), sandbox="none") as recycled:
         with recycled.actor("Session", "anna") as anna:
             pids = {anna.who()[0] for _ in range(12)}
         assert len(pids) == 1
@@ -192,7 +192,7 @@ def test_a_reload_loses_it_and_says_so(pool: Pool) -> None:
 
 
 def test_an_idle_worker_with_an_actor_stays() -> None:
-    with Pool(APP, min_workers=1, max_workers=2, idle_timeout=0.1) as pool:
+    with Pool(APP, min_workers=1, max_workers=2, idle_timeout=0.1, sandbox="none") as pool:
         actors = [pool.actor("Bare") for _ in range(2)]
         pids = [actor.pid() for actor in actors]
         assert len(set(pids)) == 2
@@ -286,4 +286,4 @@ def test_a_class_in_an_app_of_the_main_script_must_be_importable() -> None:
 
     app.expose(Inside)
     with pytest.raises(ValueError, match="must be importable"):
-        Pool(app)
+        Pool(app, sandbox="none")
