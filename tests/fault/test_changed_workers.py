@@ -19,7 +19,7 @@ DEADLINE = 60.0
 
 @pytest.fixture(name="pool")
 def one_worker() -> Iterator[Pool]:
-    with Pool(APP, workers=1) as opened:
+    with Pool(APP, workers=1, sandbox="none") as opened:
         yield opened
 
 
@@ -69,7 +69,7 @@ def test_a_hosts_own_children_are_its_own_beside_a_pool() -> None:
 
         heard = []
         signal.signal(signal.SIGCHLD, lambda *_: heard.append(1))
-        with pyproc.Pool({str(APP)!r}, workers=2) as pool:
+        with pyproc.Pool({str(APP)!r}, workers=2, sandbox="none") as pool:
             calls = [pool.submit("pid") for _ in range(50)]
             assert subprocess.run([sys.executable, "-c", "raise SystemExit(7)"]).returncode == 7
             assert heard, "SIGCHLD did not reach the host's handler"
