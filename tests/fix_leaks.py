@@ -56,7 +56,9 @@ def _descriptors() -> dict[int, str]:
         except FileNotFoundError:
             continue  # the one that listed the folder
     # An open pool keeps some memory of large values to use it again, within Pool(buffer_stock=).
-    return {number: what for number, what in found.items() if "pyproc-memory" not in what}
+    # A worker of a template that was renewed keeps that one's listener.
+    kept = ("pyproc-memory", "seccomp notify")
+    return {n: what for n, what in found.items() if not any(word in what for word in kept)}
 
 
 def _threads() -> dict[int, str]:
