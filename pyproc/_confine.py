@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from pyproc import _boxes, _core, _ids, _oci, _places, _system, config, sandbox
+from pyproc import _boxes, _cgroups, _core, _ids, _oci, _places, _system, config, sandbox
 from pyproc import _syscalls as calls
 from pyproc._boxes import CHANGE, LOOK, OPTIONAL, RUN, Box
 from pyproc._places import is_below, modules_in
@@ -48,6 +48,7 @@ class Confinement:
         self.unheard = 0
         self.first, self.second = Box(), Box()
         self._options = options
+        self.cgroup, self.cgroup_words = _cgroups.choose(wanted, options, self._lack)
         if wanted.profile == "none":
             return
         self._abi = _core.landlock_abi()
@@ -73,12 +74,10 @@ class Confinement:
 
     def as_core(self) -> dict[str, Any]:
         """The core's keys."""
+        keys: dict[str, Any] = {} if self.cgroup is None else {"cgroup": self.cgroup}
         if self.wanted.profile == "none":
-            return {}
-        keys: dict[str, Any] = {
-            "sandbox_first": self.first.pack(),
-            "sandbox_second": self.second.pack(),
-        }
+            return keys
+        keys |= {"sandbox_first": self.first.pack(), "sandbox_second": self.second.pack()}
         if self.scratch is not None:
             given = {entry.partition("=")[0] for entry in self._options["env"]}
             own = [("TMPDIR", self.scratch), ("HOME", self.scratch)]

@@ -141,7 +141,7 @@ def _killed(fields: Mapping[str, Any]) -> Exception:
         )
     facts = _facts(fields)
     if fields.get("cause") == "oom":
-        facts["certain"] = False
+        facts["certain"] = fields.get("how") == "cgroup"  # its own counter, not the machine's
         advice = "the kernel was out of memory at that time: Limits(memory=) ends a call before"
     return errors.WorkerKilled(_sentence(head, fields, advice), **facts)
 

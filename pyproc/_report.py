@@ -31,10 +31,12 @@ def lines(confinement: Confinement, pids: list[int]) -> list[Line]:
     found = [Line("profile", confinement.name, "keeper")]
     if wanted.profile == "none":
         found.append(Line("sandbox", "unprotected: nothing is enforced", "keeper"))
+        found.append(Line("memory cgroup", confinement.cgroup_words, "keeper"))
+        found += [line for pid in pids for line in _cgroup_of(confinement, pid)]
         return found
     found += _applied(confinement)
     for pid in pids:
-        found += _of_kernel(pid)
+        found += [*_of_kernel(pid), *_cgroup_of(confinement, pid)]
     probes = confinement.second.probe
     tried = [
         name
@@ -63,6 +65,7 @@ def _applied(confinement: Confinement) -> list[Line]:
         "seccomp before the interpreter": f"{len(first.filter) // 8} instructions",
         "seccomp before the first call": f"{len(second.filter) // 8} instructions",
         "tripwire": _tripwire(confinement),
+        "memory cgroup": confinement.cgroup_words,
         "scratch": confinement.scratch or "none",
     }
     found = [Line(layer, state, "keeper") for layer, state in states.items()]
@@ -86,6 +89,28 @@ def _landlock(confinement: Confinement) -> str:
     if first.scope:
         parts.append("no signals and no abstract sockets to outsiders")
     return ", ".join(parts)
+
+
+def _cgroup_of(confinement: Confinement, pid: int) -> list[Line]:
+    """Where the kernel counts the worker's memory, and up to how much."""
+    if confinement.cgroup is None:
+        return []
+    try:
+        with open(f"/proc/{pid}/cgroup") as file:
+            paths = [line.rstrip("\n").split(":", 2)[2] for line in file]
+    except OSError:
+        return []
+    for path in paths:
+        group = os.path.join(confinement.cgroup, *path.split("/")[-2:])
+        for name in ("memory.limit_in_bytes", "memory.max"):
+            try:
+                with open(os.path.join(group, name)) as file:
+                    limit = file.read().strip()
+            except OSError:
+                continue
+            if "/pyproc-" in path:
+                return [Line("memory cgroup", f"{path}: {limit} bytes", "kernel", pid)]
+    return [Line("memory cgroup", "missing", "kernel", pid)]
 
 
 def _of_kernel(pid: int) -> list[Line]:

@@ -126,17 +126,14 @@ def _memfd() -> Check:
 
 
 def _cgroup() -> Check:
-    place = _read("/proc/self/cgroup")
-    own = next((line[3:] for line in place.splitlines() if line.startswith("0::")), None)
-    if own is None:
-        return Check("cgroup", PARTLY, "version 1 or none", "", "memory limits use the watchdog")
-    folder = "/sys/fs/cgroup" + ("" if own == "/" else own)
-    controllers = _read(folder + "/cgroup.controllers").split()
-    if os.access(folder + "/cgroup.procs", os.W_OK) and "memory" in controllers:
-        return Check("cgroup", OK, f"version 2, writable: {' '.join(controllers)}")
-    return Check("cgroup", PARTLY, f"version 2, not ours ({' '.join(controllers) or 'empty'})",
+    from pyproc import _cgroups, _core
+
+    error, found, directory = _core.find_cgroup(None)
+    if error == 0:
+        return Check("cgroup", OK, f"{found}, memory can be limited in {directory}")
+    return Check("cgroup", PARTLY, f"{found}: {os.strerror(error)}",
                  "kernel-side memory limits; the watchdog and RLIMIT_DATA hold instead",
-                 "systemd: Delegate=memory pids")  # fmt: skip
+                 _cgroups.REMEDY)  # fmt: skip
 
 
 def _limits() -> Iterator[Check]:

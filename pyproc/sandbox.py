@@ -59,6 +59,9 @@ class Sandbox:
         the path of a seccomp profile in OCI's (Docker's) JSON.
     late_native_imports: strict lets compiled modules be imported after the start as well.
     hostname: what workers see as the machine's name. apparmor, selinux: a label to start under.
+    cgroup: of Limits(memory=): None takes a memory cgroup for each worker where the host may make
+        one; True requires it; a path names the directory to make them in, and requires it; False
+        does without. The one field that "none" may have too.
     scratch: whether workers have a private directory to write to (HOME and TMPDIR).
     on_unsupported: "error", or "report": start all the same, shown as degraded everywhere.
 
@@ -80,6 +83,7 @@ class Sandbox:
     hostname: str | None = None
     apparmor: str | None = None
     selinux: str | None = None
+    cgroup: bool | str | None = None
     scratch: bool = True
     on_unsupported: Literal["error", "report"] = "error"
 
@@ -100,6 +104,7 @@ class Sandbox:
         hostname: str | None = None,
         apparmor: str | None = None,
         selinux: str | None = None,
+        cgroup: bool | Path | None = None,
         scratch: bool = True,
         on_unsupported: Literal["error", "report"] = "error",
     ) -> None:
@@ -119,6 +124,7 @@ class Sandbox:
             "hostname": _text("hostname", hostname, 64),
             "apparmor": _text("apparmor", apparmor, 200),
             "selinux": _text("selinux", selinux, 200),
+            "cgroup": _cgroup(cgroup),
             "scratch": _flag("scratch", scratch),
             "on_unsupported": _one("on_unsupported", on_unsupported, ("error", "report")),
         }
@@ -240,6 +246,15 @@ def _path(field: str, given: object) -> str:
             f"Sandbox({field}=[{path!r}]): the path has a symlink in it, which may point elsewhere "
             f"tomorrow; write {real!r}"
         )
+    return path
+
+
+def _cgroup(value: bool | Path | None) -> bool | str | None:
+    if value is None or isinstance(value, bool):
+        return value
+    path = _path("cgroup", value)
+    if not os.path.isdir(path):
+        raise NotADirectoryError(f"Sandbox(cgroup={path!r}): a directory of a cgroup is needed")
     return path
 
 

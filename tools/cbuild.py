@@ -133,7 +133,9 @@ def room_sources(*rooms: str) -> list[Path]:
 
 def keeper_sources() -> list[Path]:
     """The keeper is base, policy and sandbox besides its own room: libc only."""
-    security = [*(CSRC / "security").glob("sandbox*.c"), CSRC / "security" / "policy.c"]
+    folder = CSRC / "security"
+    groups = [folder / f"cgroup{part}.c" for part in ("", "_v1", "_v2")]
+    security = [*folder.glob("sandbox*.c"), *groups, folder / "policy.c"]
     mine = sorted(path for path in security if path.name != "sandbox_seccomp.c")
     return [*room_sources("base", "keeper"), *mine]
 

@@ -22,7 +22,8 @@ enum {
 };
 
 enum pp_request_kind {
-    PP_REQUEST_LAUNCH = 1, /* with PP_SPEC_FDS descriptors, then the spec's memfd */
+    PP_REQUEST_LAUNCH = 1, /* with PP_SPEC_FDS descriptors, then the spec's memfd, then perhaps the
+                            * file to enter a cgroup by */
     PP_REQUEST_KILL,
     PP_REQUEST_ADOPT, /* a template has forked a worker: `pid` is its number, by its word */
 };

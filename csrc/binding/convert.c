@@ -358,6 +358,7 @@ int pp_convert_config(PyObject *dict, struct pyproc_config *config, struct pp_co
         get_path(dict, "package", memory, &config->package) < 0 ||
         get_path(dict, "keeper", memory, &config->keeper) < 0 ||
         get_path(dict, "cwd", memory, &config->cwd) < 0 ||
+        get_path(dict, "cgroup", memory, &config->cgroup) < 0 ||
         get_strings(dict, "env", memory, &memory->env) < 0 ||
         get_strings(dict, "env_pass", memory, &memory->env_pass) < 0 ||
         get_target(dict, config, memory) < 0 || get_functions(dict, config, memory) < 0 ||

@@ -146,6 +146,7 @@ PyObject *pp_filter_py_knows(PyObject *module, PyObject *name);
 PyObject *pp_filter_py_namespaces(PyObject *module, PyObject *flags);
 PyObject *pp_filter_py_tripwire(PyObject *module, PyObject *unused);
 PyObject *pp_filter_py_name(PyObject *module, PyObject *number);
+PyObject *pp_filter_py_cgroup(PyObject *module, PyObject *wanted);
 PyObject *pp_filter_py_landlock(PyObject *module, PyObject *unused);
 PyObject *pp_filter_py_enter(PyObject *module, PyObject *args);
 

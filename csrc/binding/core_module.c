@@ -88,6 +88,8 @@ static PyMethodDef core_methods[] = {
      PyDoc_STR("try_namespaces(flags, /) -> 0, or a negative errno")},
     {"enter_sandbox", pp_filter_py_enter, METH_VARARGS,
      PyDoc_STR("enter_sandbox(box, all_threads, /): gives up what the box says, for good.")},
+    {"find_cgroup", pp_filter_py_cgroup, METH_O,
+     PyDoc_STR("find_cgroup(directory or None, /) -> (0, kind, directory), or (errno, step, '')")},
     {"landlock_abi", pp_filter_py_landlock, METH_NOARGS,
      PyDoc_STR("landlock_abi() -> what the kernel's Landlock can do; a negative errno: none")},
     {NULL, NULL, 0, NULL},

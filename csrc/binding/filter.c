@@ -173,6 +173,36 @@ PyObject *pp_filter_py_tripwire(PyObject *module, PyObject *unused)
     return PyLong_FromLong(pp_sandbox_try_tripwire());
 }
 
+PyObject *pp_filter_py_cgroup(PyObject *module, PyObject *wanted)
+{
+    const char *words;
+    char *path = NULL, *found;
+    PyObject *encoded = NULL;
+    PyObject *result;
+    int r;
+
+    (void)module;
+    if (wanted != Py_None) {
+        if (!PyUnicode_FSConverter(wanted, &encoded))
+            return NULL;
+        path = PyBytes_AsString(encoded);
+    }
+    found = PyMem_Malloc(PYPROC_CGROUP_PATH);
+    if (!found || (encoded && !path)) {
+        Py_XDECREF(encoded);
+        PyMem_Free(found);
+        return found ? NULL : PyErr_NoMemory();
+    }
+    r = pyproc_cgroup_find(path, found, &words);
+    Py_XDECREF(encoded);
+    if (r == 0)
+        result = Py_BuildValue("(isN)", 0, words, PyUnicode_DecodeFSDefault(found));
+    else
+        result = Py_BuildValue("(iss)", -r, words, "");
+    PyMem_Free(found);
+    return result;
+}
+
 PyObject *pp_filter_py_landlock(PyObject *module, PyObject *unused)
 {
     (void)module;

@@ -175,7 +175,7 @@ static int put_limit(PyObject *fields, const struct pyproc_reply *reply)
     if (counts && put(fields, "used", PyLong_FromUnsignedLongLong(reply->used)) < 0)
         return -1;
     if (!counts && reply->end != PYPROC_END_MEMORY && reply->end != PYPROC_END_RATE)
-        return 0;
+        return reply->how ? put(fields, "how", text_or_none(reply->how)) : 0;
     if (reply->end == PYPROC_END_MEMORY && reply->used &&
         put(fields, "peak", PyLong_FromUnsignedLongLong(reply->used)) < 0)
         return -1;

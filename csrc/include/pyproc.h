@@ -198,6 +198,8 @@ struct pyproc_config {
     uint64_t limit_address_space, limit_core, limit_file_size, limit_open_files, limit_stack;
     int nice;
     uint64_t limit_memory; /* bytes beyond what a worker holds when it becomes ready; 0: none */
+    const char *cgroup;    /* with it: where workers' memory cgroups are made, a directory; "":
+                            * near this process; NULL: there are none, the host looks itself */
     int64_t limit_cpu;     /* ns of processor time a call; 0: none */
     uint64_t limit_output; /* bytes that a call may write to stdout and stderr; 0: none */
     /* Of a worker while a call runs: processes that it has started, threads beyond those that it
@@ -223,6 +225,14 @@ struct pyproc_wait {
     int (*interrupted)(void *token);
     void *token;
 };
+
+enum { PYPROC_CGROUP_PATH = 4096 };
+
+/* Where workers can have memory cgroups: in `wanted`, or, with NULL, near this process. Tries it
+ * out. 0 with the directory and its kind ("cgroup v1", "cgroup v2"), or a negative errno with what
+ * was tried; the words are literals. */
+PYPROC_API int pyproc_cgroup_find(const char *wanted, char directory[PYPROC_CGROUP_PATH],
+                                  const char **wordsp);
 
 /* Starts a pool: its keeper, its loop thread and its first worker. Returns when that
  * worker is ready; else `reply` says why not. 0, or a negative errno with

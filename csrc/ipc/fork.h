@@ -10,9 +10,12 @@
 
 #include <stdint.h>
 
-#define PP_FORK_MAGIC UINT32_C(0x70796631) /* changes with every change of this file */
+#define PP_FORK_MAGIC UINT32_C(0x70796632) /* changes with every change of this file */
 
-enum { PP_FORK_FDS = 7 }; /* the numbers 1 to 7 of supervisor/keeper.h */
+enum {
+    PP_FORK_FDS = 7,                   /* the numbers 1 to 7 of supervisor/keeper.h */
+    PP_FORK_FDS_MAX = PP_FORK_FDS + 1, /* and perhaps the file to enter a cgroup by */
+};
 
 struct pp_fork_request {
     uint32_t magic;

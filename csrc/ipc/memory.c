@@ -167,6 +167,13 @@ int pp_memory_seal(struct pyproc_memory *memory)
     return r;
 }
 
+int pp_memory_reserve(struct pyproc_memory *memory)
+{
+    if (memory->warm || fallocate(memory->fd, 0, 0, (off_t)memory->room) == 0)
+        return 0;
+    return pp_fail(-errno, "reserve memory of %zu bytes", memory->room);
+}
+
 /* A description of its own, so that ours stays alone when the worker is done. */
 static int open_again(int fd, int flags)
 {

@@ -59,6 +59,9 @@ enum { PP_MEMORY_ALIGN = 64 };
 int pp_memory_append(struct pyproc_memory *memory, const void *bytes, size_t n, size_t *offsetp);
 /* SENT: maps it writable, for the host, and seals it. 0 or a negative errno. */
 int pp_memory_seal(struct pyproc_memory *memory);
+/* GRANTED, before it is opened: its pages are ours, so that they do not count for the worker that
+ * fills them. 0 or a negative errno. */
+int pp_memory_reserve(struct pyproc_memory *memory);
 /* A descriptor for a worker: read-only for SENT memory, which is sealed first. The caller owns
  * it. Any thread, once it is sealed. */
 int pp_memory_open(struct pyproc_memory *memory, int *fdp);

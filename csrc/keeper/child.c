@@ -102,7 +102,7 @@ static _Noreturn void become(struct pp_birth *birth, const struct pp_spec *spec)
 
 /* Answers the pidfd, or a negative errno with the step's name. */
 static int fork_child(const struct pp_nursery *nursery, const struct plan *plan, const int *fds,
-                      int report, pid_t *pidp, const char **stepp)
+                      size_t n_fds, int report, pid_t *pidp, const char **stepp)
 {
     struct pp_birth birth = {
         .policy = plan->policy,
@@ -111,6 +111,7 @@ static int fork_child(const struct pp_nursery *nursery, const struct plan *plan,
         .open_files = nursery->open_files,
         .cwd = plan->spec.cwd,
         .report = report,
+        .group = n_fds > PP_SPEC_FDS + 1 ? fds[PP_SPEC_FDS + 1] : -1,
     };
     pid_t pid;
     int pidfd;
@@ -129,7 +130,7 @@ static int fork_child(const struct pp_nursery *nursery, const struct plan *plan,
 }
 
 static int launch(const struct pp_nursery *nursery, struct pp_wards *wards, struct pp_ward *ward,
-                  const int *fds, const struct plan *plan, const char **stepp)
+                  const int *fds, size_t n_fds, const struct plan *plan, const char **stepp)
 {
     int ends[2];
     PP_AUTO_FD ours = -1;
@@ -142,7 +143,7 @@ static int launch(const struct pp_nursery *nursery, struct pp_wards *wards, stru
         return -errno;
     ours = ends[0];
     theirs = ends[1];
-    pidfd = fork_child(nursery, plan, fds, theirs, &pid, stepp);
+    pidfd = fork_child(nursery, plan, fds, n_fds, theirs, &pid, stepp);
     if (pidfd < 0 && pid == 0)
         return pidfd;
     if (pidfd < 0) { /* a process that nobody could watch */
@@ -154,14 +155,14 @@ static int launch(const struct pp_nursery *nursery, struct pp_wards *wards, stru
 }
 
 void pp_child_launch(const struct pp_nursery *nursery, struct pp_wards *wards, struct pp_ward *ward,
-                     const int *fds, int spec)
+                     const int *fds, size_t n_fds)
 {
     const char *step = "spec";
     struct plan plan;
-    int r = open_plan(spec, &plan);
+    int r = open_plan(fds[PP_SPEC_FDS], &plan);
 
     if (r == 0) {
-        r = launch(nursery, wards, ward, fds, &plan, &step);
+        r = launch(nursery, wards, ward, fds, n_fds, &plan, &step);
         close_plan(&plan);
     }
     if (r < 0) {

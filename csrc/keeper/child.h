@@ -5,17 +5,18 @@
 #include "base/spec.h"
 #include "keeper/ward.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct pp_nursery {
     uint64_t open_files; /* the host's soft RLIMIT_NOFILE */
 };
 
-/* Starts what the memfd `spec` describes as `ward`; whatever fails on the way is the
- * ward's failure. The descriptors are lent. The ward is LAUNCHING afterwards, or still
- * OVER with its failure told. */
+/* Starts what a memfd describes as `ward`; whatever fails on the way is the ward's failure.
+ * The descriptors are lent: of the worker, the memfd, and perhaps the file to enter a cgroup by.
+ * The ward is LAUNCHING afterwards, or still OVER with its failure told. */
 void pp_child_launch(const struct pp_nursery *nursery, struct pp_wards *wards, struct pp_ward *ward,
-                     const int *fds, int spec);
+                     const int *fds, size_t n_fds);
 
 /* Takes a worker that a template has forked into care: 0, or a negative errno (-ECHILD: it is
  * no child of ours). */

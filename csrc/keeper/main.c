@@ -4,9 +4,10 @@
  *   host <--reports---   |  <------- SIGCHLD, wait ----------------'
  *
  * Started by the host (csrc/supervisor/keeper.c) with its end of the socket at 3 and the
- * host's pidfd at 4. It reads nothing that a worker wrote. It sleeps in poll without a
- * timer while nothing happens. When the host is gone, by its pidfd or the end of the
- * socket, it kills everything, waits for it, and leaves.
+ * host's pidfd at 4, and the directory of the workers' cgroups at 5, if they have any, which it
+ * removes at the end; then its name is the first argument. It reads nothing that a worker
+ * wrote. It sleeps in poll without a timer while nothing happens. When the host is gone, by its
+ * pidfd or the end of the socket, it kills everything, waits for it, and leaves.
  *
  * In a namespace of processes it is the first: nobody in there can signal it, and its end is
  * the end of all others.
@@ -22,6 +23,7 @@
 #include "keeper/child.h"
 #include "keeper/reap.h"
 #include "keeper/ward.h"
+#include "security/cgroup.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -35,11 +37,13 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
     CONTROL = 3,
     HOST = 4,
+    GROUPS = 5,
     HELD = 64,            /* launches under way or unread by the host */
     FDS_OF_OUR_OWN = 40,  /* what a launch needs beside its pipe and pidfd */
     REQUESTS_A_STEP = 64, /* so that kills and deaths take turns */
@@ -60,7 +64,7 @@ static void launch(struct keeper *k, uint32_t worker, const int *fds, size_t n_f
     struct pp_ward *ward = pp_ward_new(&k->wards, worker); /* room was checked */
     int error = 0;
 
-    if (n_fds != PP_SPEC_FDS + 1)
+    if (n_fds != PP_SPEC_FDS + 1 && n_fds != PP_SPEC_FDS + 2)
         error = EPROTO;
     else if (pp_ward_by_id(&k->wards, worker) != NULL)
         error = EEXIST;
@@ -70,7 +74,7 @@ static void launch(struct keeper *k, uint32_t worker, const int *fds, size_t n_f
         pp_ward_fail(ward, "request", error);
         pp_ward_over(&k->wards, ward);
     } else {
-        pp_child_launch(&k->nursery, &k->wards, ward, fds, fds[PP_SPEC_FDS]);
+        pp_child_launch(&k->nursery, &k->wards, ward, fds, n_fds);
     }
 }
 
@@ -123,7 +127,7 @@ static bool listen_to_host(struct keeper *k)
 {
     for (int i = 0; i < REQUESTS_A_STEP && has_room(k); i++) {
         struct pp_request request;
-        int fds[PP_SPEC_FDS + 1];
+        int fds[PP_SPEC_FDS + 2];
         size_t n_fds = 0;
         ssize_t n = pp_handoff_receive(CONTROL, &request, sizeof(request), fds,
                                        sizeof(fds) / sizeof(fds[0]), &n_fds, MSG_DONTWAIT);
@@ -260,6 +264,7 @@ static int set_up(struct keeper *k)
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* workers of the same uid keep out */
     if (fcntl(CONTROL, F_SETFD, FD_CLOEXEC) < 0 || fcntl(HOST, F_SETFD, FD_CLOEXEC) < 0)
         return -errno;
+    (void)fcntl(GROUPS, F_SETFD, FD_CLOEXEC);
     (void)sigemptyset(&child);
     (void)sigaddset(&child, SIGCHLD);
     k->children = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -280,7 +285,16 @@ static bool was_started_by_a_host(void)
     return getsockopt(CONTROL, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_SEQPACKET;
 }
 
-int main(void)
+/* All processes are gone, but one may be dying still. What stays the next pool's start removes. */
+static void remove_groups(const char *name)
+{
+    static const struct timespec pause = {.tv_nsec = 10 * PP_MS};
+
+    for (int i = 0; i < 20 && pp_cgroup_pool_remove(GROUPS, name) < 0; i++)
+        (void)nanosleep(&pause, NULL);
+}
+
+int main(int argc, char **argv)
 {
     if (!was_started_by_a_host()) {
         (void)fputs("pyproc-keeper is started by pyproc, never by hand\n", stderr);
@@ -289,6 +303,8 @@ int main(void)
     if (set_up(&keeper) < 0)
         return 1;
     serve(&keeper);
+    if (argc > 1)
+        remove_groups(argv[1]);
     pp_reaper_deinit(&keeper.reaper);
     return 0;
 }

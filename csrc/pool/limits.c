@@ -3,8 +3,9 @@
  *
  * The next look is due when the room that a worker has left could be filled at the speed of
  * memory itself, so one that is far from its limit costs a look every 50 ms, and a pool in which
- * nothing runs costs none. RLIMIT_DATA, set when a worker becomes ready, is the net below: it
- * refuses what is asked for in one piece.
+ * nothing runs costs none. Where a worker has a memory cgroup, that one is a wall a little above
+ * the limit, and a look sees who stands at it. RLIMIT_DATA, set when a worker becomes ready, is
+ * the net below: it refuses what is asked for in one piece.
  */
 #include "pool/pool.h"
 
@@ -95,6 +96,9 @@ void pp_limits_ready(struct pyproc_pool *pool, struct pp_slot *slot)
     slot->base_threads = usage.threads;
     if (pool->memory_limit == 0)
         return;
+    if (slot->worker.group.groups && pp_group_limit(&slot->worker.group, pool->memory_limit,
+                                                    slot->worker.template ? usage.memory : 0) < 0)
+        (void)pp_worker_doom(&slot->worker, "host"); /* it would have no limit */
     limit.rlim_cur = usage.data + pool->memory_limit + DATA_SLACK;
     limit.rlim_max = limit.rlim_cur;
     /* It has just spoken, so the number is still its own. */
@@ -125,14 +129,21 @@ static void exceeded(struct pp_slot *slot, const char *cause, uint64_t limit, ui
 }
 
 /* When this worker has to be looked at again. */
-static int64_t memory_pause(struct pp_slot *slot, uint64_t limit, const struct pp_usage *usage)
+static int64_t memory_pause(const struct pyproc_pool *pool, struct pp_slot *slot, uint64_t limit,
+                            const struct pp_usage *usage)
 {
     uint64_t base = slot->worker.base_memory;
     uint64_t held = usage->memory > base ? usage->memory - base : 0;
+    uint64_t wall = pool->memory_limit; /* the worker's, whatever this call may use */
     uint64_t room;
 
     if (limit == 0)
         return LOOK_MAX;
+    if (pp_group_stalls(&slot->worker.group, held < wall ? wall - held : 0)) {
+        slot->worker.how = "cgroup";
+        exceeded(slot, "memory", wall, held);
+        return LOOK_MAX;
+    }
     if (held > limit) {
         exceeded(slot, "memory", limit, held);
         return LOOK_MAX;
@@ -187,7 +198,7 @@ static int64_t look_at(struct pyproc_pool *pool, struct pp_slot *slot)
     if (memory == 0 && cpu == 0 && !pp_limits_count(pool))
         return LOOK_MAX;
     pp_usage_read(atomic_load(&slot->worker.pid), pool->keeper_pid, &usage);
-    pause = memory_pause(slot, memory, &usage);
+    pause = memory_pause(pool, slot, memory, &usage);
     other = cpu_pause(slot, cpu, &usage);
     pause = other < pause ? other : pause;
     other = count_pause(pool, slot, &usage);

@@ -44,7 +44,10 @@ static int give(struct pyproc_pool *pool, struct pp_slot *slot, uint64_t id, uin
     r = pp_stock_take(pool->stock, PP_MEMORY_GRANTED, slot->worker.id, (size_t)size, &memory);
     if (r < 0)
         return -r;
-    r = pp_memory_open(memory, fdp);
+    /* In its cgroup it would be the worker's for as long as the host keeps the result. */
+    r = pool->supervisor.groups.kind ? pp_memory_reserve(memory) : 0;
+    if (r == 0)
+        r = pp_memory_open(memory, fdp);
     if (r < 0) {
         pp_memory_unref(memory);
         return -r;

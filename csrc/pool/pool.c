@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/futex.h"
+#include "security/cgroup.h"
 #include "supervisor/usage.h"
 
 #include <errno.h>
@@ -188,6 +189,17 @@ struct pp_census pp_pool_census(const struct pyproc_pool *pool)
     return census;
 }
 
+PYPROC_API int pyproc_cgroup_find(const char *wanted, char directory[PYPROC_CGROUP_PATH],
+                                  const char **wordsp)
+{
+    const struct pp_cgroup_kind *kind;
+    int r = pp_cgroup_find("", wanted, directory, &kind, wordsp);
+
+    if (r == 0)
+        *wordsp = kind->name;
+    return r;
+}
+
 static int check(const struct pyproc_config *config)
 {
     if (!config->python)
@@ -277,6 +289,7 @@ void pp_pool_destroy(struct pyproc_pool *pool)
     }
     pp_stock_close(pool->stock); /* what is still lent is freed by whoever has it */
     pp_stock_unref(pool->stock);
+    pp_groups_close(&pool->supervisor.groups); /* the loop has, if it ran */
     pp_plan_deinit(&pool->plan);
     pp_fork_mark_deinit(&pool->mark);
     (void)pthread_mutex_destroy(&pool->lock);
@@ -287,6 +300,8 @@ static int start(struct pyproc_pool *pool, const struct pyproc_config *config)
 {
     int r = pp_plan_init(&pool->plan, config);
 
+    if (r == 0 && pool->plan.groups)
+        r = pp_groups_open(&pool->supervisor.groups, pool->plan.groups);
     if (r == 0)
         r = pp_loop_new(&pp_pool_loop_calls, pool, &pool->loop);
     if (r < 0)
@@ -367,6 +382,8 @@ PYPROC_API void pyproc_pool_after_fork(struct pyproc_pool *pool)
     at = pool->templates.next;
     for (unsigned i = 0; at && at != &pool->templates && i < PP_WORKERS_MAX; i++, at = at->next)
         forget_descriptors(&pp_container(at, struct pp_template, link)->worker);
+    if (pool->supervisor.groups.kind)
+        (void)close(pool->supervisor.groups.directory);
     if (pool->supervisor.keeper)
         (void)close(pp_keeper_fd(pool->supervisor.keeper));
 }

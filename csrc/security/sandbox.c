@@ -1,5 +1,6 @@
 /* sandbox.c - the order of the steps.
  *
+ * The cgroup first, so that all that follows is counted there.
  * Limits late, because RLIMIT_NOFILE would forbid the descriptors that the steps before
  * take. Mounts while we may. Rights go before the death signal, which a change of the user
  * clears, and before Landlock, which needs only no_new_privs. The filter comes last: it
@@ -36,6 +37,7 @@ static const struct step {
     int (*apply)(struct pp_birth *birth);
 } steps[] = {
     {"parent", pp_sandbox_check_parent},
+    {"cgroup", pp_sandbox_enter_cgroup},
     {"setsid", pp_sandbox_leave_session},
     {"signals", pp_sandbox_reset_signals},
     {"descriptors", pp_sandbox_place_fds},

@@ -33,6 +33,7 @@ struct pp_birth {
     const char *cwd;       /* "" stays */
     int fds[PP_BIRTH_FDS]; /* go to the numbers 1, 2, ... */
     int report;            /* a socket; stays open until the exec; its number changes */
+    int group;             /* the file to enter a cgroup by; -1: none */
 };
 
 /* Applies everything that belongs before exec. 0, or a negative errno and the name of
@@ -41,6 +42,7 @@ int pp_sandbox_before_exec(struct pp_birth *birth, const char **stepp);
 
 /* The mechanisms; 0 or a negative errno. */
 int pp_sandbox_check_parent(struct pp_birth *birth);
+int pp_sandbox_enter_cgroup(struct pp_birth *birth);
 int pp_sandbox_leave_session(struct pp_birth *birth);
 int pp_sandbox_reset_signals(struct pp_birth *birth);
 int pp_sandbox_place_fds(struct pp_birth *birth);

@@ -72,6 +72,7 @@ struct pp_keeper {
 enum {
     KEEPER_CONTROL = 3,  /* the descriptors that the keeper is born with */
     KEEPER_HOST = 4,     /* the host's pidfd */
+    KEEPER_GROUPS = 5,   /* the directory of the workers' cgroups, or nothing */
     OUT_OF_THE_WAY = 16, /* above these */
     STACK_SIZE = 64 * 1024,
     REPORT_FDS = 2, /* a worker's pidfd, and perhaps what its sandbox's calls are heard by */
@@ -85,7 +86,9 @@ struct birth {
     const char *path;
     int control;
     int host;
+    int groups; /* 0: none */
     int namespaces;
+    char groups_name[PP_CGROUP_NAME];
     char uids[48], gids[48]; /* with a user namespace: its maps */
     const char *step;        /* what failed, else NULL */
     int error;
@@ -140,9 +143,9 @@ IN_CHILD static int be_born(void *argument)
 {
     struct birth *birth = argument;
     char name[] = "pyproc-keeper";
-    char *argv[] = {name, NULL};
+    char *argv[] = {name, birth->groups > 0 ? birth->groups_name : NULL, NULL};
     char *envp[] = {NULL};
-    long null, control, host;
+    long null, control, host, groups = 0;
 
     if ((birth->namespaces & CLONE_NEWUSER) != 0 && !be_master(birth))
         return birth_failed(birth, "enter a user namespace for");
@@ -150,7 +153,9 @@ IN_CHILD static int be_born(void *argument)
     /* The host's numbers may be any, also 0 to 4: up first, then down. */
     control = syscall(SYS_fcntl, birth->control, F_DUPFD_CLOEXEC, OUT_OF_THE_WAY);
     host = syscall(SYS_fcntl, birth->host, F_DUPFD_CLOEXEC, OUT_OF_THE_WAY);
-    if (control < 0 || host < 0)
+    if (birth->groups > 0)
+        groups = syscall(SYS_fcntl, birth->groups, F_DUPFD_CLOEXEC, OUT_OF_THE_WAY);
+    if (control < 0 || host < 0 || groups < 0)
         return birth_failed(birth, "move the descriptors of");
     null = syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0)
@@ -160,9 +165,10 @@ IN_CHILD static int be_born(void *argument)
         syscall(SYS_dup3, null, STDOUT_FILENO, 0) < 0 ||
         syscall(SYS_dup3, null, STDERR_FILENO, 0) < 0 ||
         syscall(SYS_dup3, control, KEEPER_CONTROL, 0) < 0 ||
-        syscall(SYS_dup3, host, KEEPER_HOST, 0) < 0)
+        syscall(SYS_dup3, host, KEEPER_HOST, 0) < 0 ||
+        (groups > 0 && syscall(SYS_dup3, groups, KEEPER_GROUPS, 0) < 0))
         return birth_failed(birth, "place the descriptors of");
-    if (syscall(SYS_close_range, KEEPER_HOST + 1, ~0U, 0U) < 0)
+    if (syscall(SYS_close_range, (groups > 0 ? KEEPER_GROUPS : KEEPER_HOST) + 1, ~0U, 0U) < 0)
         return birth_failed(birth, "close_range (Linux 5.9) for");
     (void)syscall(SYS_setsid); /* a ^C in the host's terminal is the host's alone */
     (void)syscall(SYS_execve, birth->path, argv, envp);
@@ -236,9 +242,8 @@ static int open_host_pidfd(int *fdp)
     return 0;
 }
 
-static int start(const char *path, int namespaces, struct pp_keeper *keeper)
+static int start(struct birth birth, struct pp_keeper *keeper)
 {
-    struct birth birth = {.path = path, .namespaces = namespaces};
     PP_AUTO_FD ours = -1;
     PP_AUTO_FD theirs = -1;
     PP_AUTO_FD host = -1;
@@ -263,7 +268,7 @@ static int start(const char *path, int namespaces, struct pp_keeper *keeper)
         return r;
     if (birth.step != NULL) {
         reap(pidfd);
-        return pp_fail(-birth.error, "%s the keeper '%s'", birth.step, path);
+        return pp_fail(-birth.error, "%s the keeper '%s'", birth.step, birth.path);
     }
     r = pp_fd_above_stdio(pp_take_fd(&pidfd));
     if (r < 0) { /* it leaves when it finds its socket closed */
@@ -276,15 +281,19 @@ static int start(const char *path, int namespaces, struct pp_keeper *keeper)
     return 0;
 }
 
-int pp_keeper_start(const char *path, int namespaces, struct pp_keeper **keeperp)
+int pp_keeper_start(const char *path, int namespaces, int groups, const char *groups_name,
+                    struct pp_keeper **keeperp)
 {
+    struct birth birth = {.path = path, .namespaces = namespaces, .groups = groups};
     struct pp_keeper *keeper = malloc(sizeof(*keeper));
     int r;
 
     if (keeper == NULL)
         return pp_fail(-ENOMEM, "start the keeper");
     *keeper = (struct pp_keeper){.control = -1, .pidfd = -1, .namespaces = namespaces};
-    r = start(path, namespaces, keeper);
+    if (groups > 0)
+        (void)snprintf(birth.groups_name, sizeof birth.groups_name, "%s", groups_name);
+    r = start(birth, keeper);
     if (r < 0) {
         free(keeper);
         return r;
@@ -414,7 +423,7 @@ int pp_keeper_launch(struct pp_keeper *keeper, const struct pp_launch *launch)
     };
     struct pp_request request = {
         .magic = PP_SPEC_MAGIC, .kind = PP_REQUEST_LAUNCH, .worker = launch->worker};
-    int fds[PP_SPEC_FDS + 1];
+    int fds[PP_SPEC_FDS + 2];
     PP_AUTO_FD memory = -1;
     uint8_t *policy;
     int r;
@@ -431,7 +440,8 @@ int pp_keeper_launch(struct pp_keeper *keeper, const struct pp_launch *launch)
         return r;
     memcpy(fds, launch->fds + 1, PP_SPEC_FDS * sizeof(int));
     fds[PP_SPEC_FDS] = memory;
-    return ask(keeper, &request, fds, PP_SPEC_FDS + 1);
+    fds[PP_SPEC_FDS + 1] = launch->group;
+    return ask(keeper, &request, fds, PP_SPEC_FDS + (launch->group > 0 ? 2 : 1));
 }
 
 int pp_keeper_kill(struct pp_keeper *keeper, uint32_t worker)

@@ -9,6 +9,7 @@
 #ifndef PP_SUPERVISOR_KEEPER_H
 #define PP_SUPERVISOR_KEEPER_H
 
+#include "security/cgroup.h"
 #include "security/policy.h"
 
 #include <stdint.h>
@@ -38,6 +39,7 @@ struct pp_launch {
     const uint8_t *box; /* lent */
     size_t box_size;
     int fds[PP_WORKER_FDS]; /* lent; [PP_WORKER_FD_STDIN] is ignored */
+    int group;              /* lent: the file by which it enters its cgroup; 0: none */
 };
 
 enum pp_keeper_event_kind {
@@ -66,8 +68,10 @@ enum {
 
 /* Starts the executable at `path`, in new namespaces (CLONE_NEWPID with CLONE_NEWNS and perhaps
  * CLONE_NEWUSER) or, with 0, in the host's. All pids here are the host's own numbers all the
- * same, but for that of pp_keeper_adopt. On error nothing is left. */
-int pp_keeper_start(const char *path, int namespaces, struct pp_keeper **keeperp);
+ * same, but for that of pp_keeper_adopt. With the directory of the workers' cgroups (0: there is
+ * none) and its name it removes that one when it leaves. On error nothing is left. */
+int pp_keeper_start(const char *path, int namespaces, int groups, const char *groups_name,
+                    struct pp_keeper **keeperp);
 /* Ends the keeper and with it every worker: closes the socket, kills it by pidfd if it
  * has not left after `grace_ms`, reaps it. NULL is fine. */
 struct pp_keeper *pp_keeper_free(struct pp_keeper *keeper, int grace_ms);

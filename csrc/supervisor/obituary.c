@@ -75,10 +75,27 @@ static bool kernel_was_short(struct pp_supervisor *supervisor)
     return more;
 }
 
-static const char *word_for(const struct pp_worker *worker)
+/* The kernel has killed it for want of memory: by its own group's limit, or somebody else's. */
+static const char *word_of_group(struct pp_worker *worker)
+{
+    bool own = false;
+
+    if (worker->death.signal != SIGKILL || !pp_group_was_killed(&worker->group, &own))
+        return NULL;
+    worker->how = "cgroup";
+    if (!own)
+        return "oom";
+    worker->limit = worker->supervisor->plan->memory_limit;
+    worker->used = pp_group_peak(&worker->group);
+    return "memory";
+}
+
+static const char *word_for(struct pp_worker *worker)
 {
     const char *cause = atomic_load(&worker->cause);
 
+    if (!cause)
+        cause = word_of_group(worker);
     if (cause)
         return cause;
     if (worker->death.signal == SIGKILL && kernel_was_short(worker->supervisor))
@@ -147,6 +164,7 @@ void pp_worker_ended(struct pp_worker *worker, const struct pp_keeper_event *eve
     pp_output_finish(&worker->output[1]);
     fill(worker, event);
     worker->violation.busy = atomic_load(&worker->state) == PP_WORKER_BUSY;
+    pp_group_remove(&worker->group);
     atomic_store(&worker->state, PP_WORKER_DEAD);
     pp_futex_set(&worker->ended, 1);
     /* A child that outlived worker and keeper may hold the other end: who still reads finds
@@ -192,5 +210,7 @@ void pp_worker_obituary(const struct pp_worker *worker, struct pyproc_reply *rep
     pp_reply_death(reply, &worker->death);
     reply->limit = worker->limit;
     reply->used = worker->used;
-    reply->how = reply->end == PYPROC_END_MEMORY ? "watchdog" : NULL;
+    reply->how = worker->how;
+    if (!reply->how && reply->end == PYPROC_END_MEMORY)
+        reply->how = "watchdog";
 }

@@ -297,6 +297,14 @@ static int build_cwd(struct pp_plan *plan, const struct pyproc_config *config)
     return plan->cwd ? 0 : pp_fail(-errno, "find the working directory");
 }
 
+static int build_groups(struct pp_plan *plan, const struct pyproc_config *config)
+{
+    if (!config->cgroup || config->limit_memory == 0)
+        return 0;
+    plan->groups = strdup(config->cgroup);
+    return plan->groups ? 0 : -ENOMEM;
+}
+
 int pp_plan_init(struct pp_plan *plan, const struct pyproc_config *config)
 {
     int r;
@@ -313,11 +321,14 @@ int pp_plan_init(struct pp_plan *plan, const struct pyproc_config *config)
     if (r == 0)
         r = build_cwd(plan, config);
     if (r == 0)
+        r = build_groups(plan, config);
+    if (r == 0)
         r = build_hello(plan, config);
     if (r < 0) {
         pp_plan_deinit(plan);
         return r;
     }
+    plan->memory_limit = config->limit_memory;
     plan->drop_output = config->drop_output != 0;
     plan->no_processes = config->limit_processes == 0;
     if (config->events)
@@ -333,6 +344,7 @@ void pp_plan_deinit(struct pp_plan *plan)
     free(plan->cwd);
     free(plan->box);
     free(plan->keeper);
+    free(plan->groups);
     pp_buffer_deinit(&plan->hello);
     pyproc_queue_unref(plan->events);
     *plan = (struct pp_plan){0};

@@ -26,6 +26,8 @@ struct pp_plan {
     size_t max_frame;
     int64_t start_timeout;
     struct pyproc_queue *events; /* a reference, or NULL */
+    char *groups;                /* where workers' cgroups are made; owned, NULL: nowhere */
+    uint64_t memory_limit;       /* of each worker, 0: none */
     bool drop_output;
     bool no_processes; /* of workers, once they are ready */
 };

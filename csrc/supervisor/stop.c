@@ -109,6 +109,8 @@ static bool awaits_stack(struct pp_worker *worker)
     if (!worker->dump_asked) {
         worker->dump_asked = true;
         atomic_store(&worker->control->look, 0); /* this time it does not go on */
+        if (doomed_by(worker, "memory"))
+            pp_group_yield(&worker->group);
         if (!has_a_story(worker) || !send(worker, PP_SIGNAL_DUMP))
             return false;
         worker->dump_until = pp_after(pp_now(), doomed_by(worker, "memory")    ? DUMP_TIME_MEMORY
@@ -170,9 +172,15 @@ static void weigh(struct pp_worker *worker)
 {
     const struct pp_keeper *keeper = worker->supervisor->keeper;
     struct pp_usage usage;
+    uint64_t held;
 
     if (!keeper || !doomed_by(worker, "memory"))
         return;
+    if (!worker->how && pp_group_stalls(&worker->group, 0))
+        worker->how = "cgroup"; /* we saw it first, and it has run into the wall since */
+    held = pp_group_used(&worker->group);
+    if (worker->how && held > worker->used)
+        worker->used = held;
     pp_usage_read(atomic_load(&worker->pid), pp_keeper_pid(keeper), &usage);
     if (usage.memory > worker->base_memory + worker->used)
         worker->used = usage.memory - worker->base_memory;

@@ -130,14 +130,21 @@ static void on_keeper(void *token, int events)
         keeper_gone(supervisor);
 }
 
+static void end_keeper(struct pp_supervisor *supervisor)
+{
+    supervisor->keeper_watch = pp_watch_free(supervisor->keeper_watch);
+    supervisor->keeper = pp_keeper_free(supervisor->keeper, KEEPER_GRACE_MS);
+}
+
 int pp_supervisor_ensure_keeper(struct pp_supervisor *supervisor)
 {
+    const struct pp_groups *groups = &supervisor->groups;
     int r;
 
     if (supervisor->keeper)
         return 0;
     r = pp_keeper_start(supervisor->plan->keeper, supervisor->plan->keeper_namespaces,
-                        &supervisor->keeper);
+                        groups->kind ? groups->directory : 0, groups->name, &supervisor->keeper);
     if (r < 0)
         return r;
     r = pp_watch_new(supervisor->loop, pp_keeper_fd(supervisor->keeper), on_keeper, supervisor,
@@ -145,12 +152,12 @@ int pp_supervisor_ensure_keeper(struct pp_supervisor *supervisor)
     if (r == 0)
         r = pp_watch_set(supervisor->keeper_watch, PP_WATCH_READ);
     if (r < 0)
-        pp_supervisor_deinit(supervisor);
+        end_keeper(supervisor);
     return r;
 }
 
 void pp_supervisor_deinit(struct pp_supervisor *supervisor)
 {
-    supervisor->keeper_watch = pp_watch_free(supervisor->keeper_watch);
-    supervisor->keeper = pp_keeper_free(supervisor->keeper, KEEPER_GRACE_MS);
+    end_keeper(supervisor);
+    pp_groups_close(&supervisor->groups);
 }

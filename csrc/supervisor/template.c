@@ -37,13 +37,14 @@ int pp_template_fork(struct pp_template *template, struct pp_worker *worker,
 {
     struct pp_fork_request request = {.magic = PP_FORK_MAGIC, .worker = id};
     struct pp_births births;
-    int fds[PP_FORK_FDS];
+    int fds[PP_FORK_FDS_MAX];
     int r = pp_worker_prepare(worker, supervisor, id, &births);
 
     if (r == 0) {
         pp_births_order(&births, worker, fds);
-        r = pp_handoff_send(template->worker.channel.fd, &request, sizeof request, fds, PP_FORK_FDS,
-                            MSG_DONTWAIT);
+        fds[PP_FORK_FDS] = births.group;
+        r = pp_handoff_send(template->worker.channel.fd, &request, sizeof request, fds,
+                            PP_FORK_FDS + (births.group >= 0 ? 1U : 0U), MSG_DONTWAIT);
         if (r < 0)
             r = pp_fail(r == -EWOULDBLOCK || r == -ETOOMANYREFS ? -EAGAIN : r,
                         "ask the template for a worker");

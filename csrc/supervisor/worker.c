@@ -102,10 +102,12 @@ static void on_event_channel(void *token, int events)
 static bool is_confined(struct pp_worker *worker)
 {
     const struct pp_plan *plan = worker->supervisor->plan;
-    const char *hole =
-        plan->box ? pp_verify(atomic_load(&worker->pid), plan->box, plan->box_size) : NULL;
+    int32_t pid = atomic_load(&worker->pid);
+    const char *hole = plan->box ? pp_verify(pid, plan->box, plan->box_size) : NULL;
     char text[160];
 
+    if (!hole && worker->group.groups && !pp_group_has(&worker->group, pid))
+        hole = "it is not in its memory cgroup";
     if (!hole)
         return true;
     (void)snprintf(text, sizeof text, "the sandbox does not hold: %s", hole);
@@ -166,6 +168,7 @@ void pp_births_close(struct pp_births *births)
     births->stderr_end = pp_close(births->stderr_end);
     births->control = pp_close(births->control);
     births->status = pp_close(births->status);
+    births->group = pp_close(births->group);
 }
 
 void pp_births_order(const struct pp_births *births, const struct pp_worker *worker, int fds[7])
@@ -256,6 +259,7 @@ static int launch(struct pp_worker *worker, const struct pp_births *births)
         .box = plan->box,
         .box_size = plan->box_size,
         .fds = {-1},
+        .group = births->group > 0 ? births->group : 0,
     };
     int r = pp_supervisor_ensure_keeper(supervisor);
 
@@ -279,11 +283,13 @@ int pp_worker_prepare(struct pp_worker *worker, struct pp_supervisor *supervisor
     const struct pp_plan *plan = supervisor->plan;
     int r;
 
-    *births = (struct pp_births){-1, -1, -1, -1, -1, -1};
+    *births = (struct pp_births){-1, -1, -1, -1, -1, -1, -1};
     worker->id = id;
     worker->supervisor = supervisor;
     worker->born = pp_now();
     r = make_ends(worker, births);
+    if (r == 0 && supervisor->groups.kind && worker->role == PP_ROLE_WORKER)
+        r = pp_group_make(&worker->group, &supervisor->groups, id, &births->group);
     if (r == 0)
         r = pp_buffer_append(&worker->channel.out, pp_buffer_bytes(&plan->hello),
                              pp_buffer_size(&plan->hello));
@@ -324,6 +330,7 @@ void pp_worker_deinit(struct pp_worker *worker)
     worker->pidfd = pp_close(worker->pidfd);
     worker->crash_fd = pp_close(worker->crash_fd);
     worker->tripwire = pp_tripwire_unref(worker->tripwire);
+    pp_group_remove(&worker->group);
     free(worker->python_stack);
     worker->python_stack = NULL;
     if (worker->start) {

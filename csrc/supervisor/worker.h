@@ -14,6 +14,7 @@
 #include "event/loop.h"
 #include "event/reply.h"
 #include "ipc/page.h"
+#include "supervisor/group.h"
 #include "supervisor/keeper.h"
 #include "supervisor/output.h"
 #include "supervisor/plan.h"
@@ -84,6 +85,8 @@ struct pp_worker {
     int64_t dump_until;   /* how long it is waited for; PP_NEVER: it is not */
     uint64_t base_memory; /* held when it became ready */
     uint64_t limit, used; /* of the limit that it was doomed for */
+    const char *how;      /* who found out; NULL: we, by looking */
+    struct pp_group group;
     const char *no_stack; /* why none came; NULL: none was asked for, or it came */
     int64_t start_deadline;
     int64_t fork_deadline; /* when the template must have forked it; PP_NEVER: done, or exec'd */
@@ -134,12 +137,13 @@ struct pp_supervisor {
     _Atomic bool doomed;                                     /* somebody doomed a worker */
     uint64_t output_dropped;                                 /* atomic access */
     uint64_t keeper_restarts;                                /* atomic access */
-    uint64_t oom_kills; /* that the kernel had counted when we looked last */
+    uint64_t oom_kills;      /* that the kernel had counted when we looked last */
+    struct pp_groups groups; /* of workers; set before the loop runs */
 };
 
 /* Starts the keeper when none runs. */
 int pp_supervisor_ensure_keeper(struct pp_supervisor *supervisor);
-/* Ends the keeper, and with it every worker left. */
+/* Ends the keeper, and with it every worker left; removes their cgroups. */
 void pp_supervisor_deinit(struct pp_supervisor *supervisor);
 
 /* A zeroed worker becomes one that holds nothing. */
@@ -153,6 +157,7 @@ void pp_worker_deinit(struct pp_worker *worker);
 /* The other ends of a worker's descriptors, until whoever starts it has copies of them. */
 struct pp_births {
     int call, event, stdout_end, stderr_end, control, status;
+    int group; /* the file to enter its cgroup by; -1: none */
 };
 /* Loop: all of a start but the asking for a process. 0, or a negative errno; the births are
  * the caller's to close either way, and on an error the worker is to be deinited. */

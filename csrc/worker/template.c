@@ -79,16 +79,33 @@ static int take_streams(const int *fds)
     return 0;
 }
 
-static void close_all(const int *fds)
+/* Before anything else: from here on its memory is counted as its own. */
+static int enter_cgroup(const int *fds, size_t n_fds)
 {
-    for (size_t i = 0; i < PP_FORK_FDS; i++)
+    int r;
+
+    if (n_fds == PP_FORK_FDS)
+        return 0;
+    r = write(fds[PP_FORK_FDS], "0", 1) == 1 ? 0 : -errno;
+    (void)pp_close(fds[PP_FORK_FDS]);
+    return r < 0 ? pp_fail(r, "enter a memory cgroup") : 0;
+}
+
+static void close_all(const int *fds, size_t n_fds)
+{
+    for (size_t i = 0; i < n_fds; i++)
         (void)pp_close(fds[i]);
 }
 
 /* The forked worker gives up what was the template's and takes its own. */
-static int start_over(struct pp_worker *worker, const struct birth *birth, const int *fds)
+static int start_over(struct pp_worker *worker, const struct birth *birth, const int *fds,
+                      size_t n_fds)
 {
-    int r = be_adopted(birth);
+    int r = enter_cgroup(fds, n_fds);
+
+    if (r < 0)
+        return r;
+    r = be_adopted(birth);
 
     if (r < 0)
         return pp_fail(r, "be taken over by the keeper");
@@ -112,7 +129,7 @@ static int report(struct pp_worker *worker, uint32_t id, pid_t pid)
 /* One request, whose descriptors it takes: 0, PP_WORKER_END, PP_WORKER_FORKED in the new
  * worker, or a negative errno. */
 static int serve_request(struct pp_worker *worker, const struct pp_fork_request *request,
-                         const int *fds)
+                         const int *fds, size_t n_fds)
 {
     struct birth birth = {0};
     int r;
@@ -120,28 +137,28 @@ static int serve_request(struct pp_worker *worker, const struct pp_fork_request 
     worker->calls->before_fork(worker->token);
     if (fork_twice(&birth)) {
         worker->calls->after_fork(worker->token, 1);
-        r = start_over(worker, &birth, fds);
+        r = start_over(worker, &birth, fds, n_fds);
         return r < 0 ? r : PP_WORKER_FORKED;
     }
-    close_all(fds);
+    close_all(fds, n_fds);
     worker->calls->after_fork(worker->token, 0);
     return report(worker, request->worker, birth.worker);
 }
 
 /* The application may have closed its standard streams: what came must not lie there. On an
  * error all are closed. */
-static int move_up(int *fds)
+static int move_up(int *fds, size_t n_fds)
 {
     int r = 0;
 
-    for (size_t i = 0; i < PP_FORK_FDS; i++) {
+    for (size_t i = 0; i < n_fds; i++) {
         fds[i] = pp_fd_above_stdio(fds[i]);
         if (fds[i] < 0)
             r = fds[i];
     }
     if (r == 0)
         return 0;
-    close_all(fds);
+    close_all(fds, n_fds);
     return pp_fail(r, "take a worker's descriptors");
 }
 
@@ -158,17 +175,17 @@ static int next_request(struct pp_worker *worker, struct pp_fork_request *reques
     worker->calls->before_wait(worker->token);
     r = pp_worker_wait_readable(worker);
     n = r < 0 ? r
-              : pp_handoff_receive(worker->call_fd, request, sizeof *request, fds, PP_FORK_FDS,
+              : pp_handoff_receive(worker->call_fd, request, sizeof *request, fds, PP_FORK_FDS_MAX,
                                    n_fdsp, 0);
     worker->calls->after_wait(worker->token);
     if (n == -EINTR)
         return 0;
     if (n <= 0)
         return n == 0 || n == -ECONNRESET ? PP_WORKER_END : (int)n;
-    if (n == (ssize_t)sizeof *request && request->magic == PP_FORK_MAGIC && *n_fdsp == PP_FORK_FDS)
-        return move_up(fds);
-    for (size_t i = 0; i < *n_fdsp; i++)
-        (void)pp_close(fds[i]);
+    if (n == (ssize_t)sizeof *request && request->magic == PP_FORK_MAGIC &&
+        (*n_fdsp == PP_FORK_FDS || *n_fdsp == PP_FORK_FDS_MAX))
+        return move_up(fds, *n_fdsp);
+    close_all(fds, *n_fdsp);
     return pp_fail(-EPROTO, "the host asked the template for something else than a worker");
 }
 
@@ -180,13 +197,13 @@ int pp_worker_template(struct pp_worker *worker, const struct pp_worker_calls *c
     worker->token = token;
     while (r == 0) {
         struct pp_fork_request request;
-        int fds[PP_FORK_FDS];
+        int fds[PP_FORK_FDS_MAX];
         size_t n_fds = 0;
 
         r = next_request(worker, &request, fds, &n_fds);
         if (r != 0 || n_fds == 0)
             continue;
-        r = serve_request(worker, &request, fds);
+        r = serve_request(worker, &request, fds, n_fds);
     }
     return r == PP_WORKER_END ? 0 : r;
 }

@@ -32,7 +32,8 @@ static inline struct pp_keeper *start(void)
 {
     struct pp_keeper *keeper = NULL;
 
-    if (!CHECK(keeper_path() != NULL) || !CHECK_EQ(pp_keeper_start(keeper_path(), 0, &keeper), 0))
+    if (!CHECK(keeper_path() != NULL) ||
+        !CHECK_EQ(pp_keeper_start(keeper_path(), 0, 0, NULL, &keeper), 0))
         exit(EXIT_FAILURE); /* nothing else here makes sense */
     return keeper;
 }

@@ -348,8 +348,8 @@ static void a_keeper_that_is_not_there_is_an_error_and_leaves_nothing(void)
     uint32_t before = fds_of(getpid());
     struct pp_keeper *keeper = NULL;
 
-    CHECK_EQ(pp_keeper_start("/nowhere/pyproc-keeper", 0, &keeper), -ENOENT);
-    CHECK_EQ(pp_keeper_start("/etc/passwd", 0, &keeper), -EACCES);
+    CHECK_EQ(pp_keeper_start("/nowhere/pyproc-keeper", 0, 0, NULL, &keeper), -ENOENT);
+    CHECK_EQ(pp_keeper_start("/etc/passwd", 0, 0, NULL, &keeper), -EACCES);
     CHECK(keeper == NULL);
     CHECK(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);
     CHECK_EQ(fds_of(getpid()), before);
@@ -370,7 +370,7 @@ static void a_host_with_its_standard_streams_closed_works(void)
 
         for (int fd = 0; fd < 5; fd++)
             (void)close(fd);
-        if (pp_keeper_start(keeper_path(), 0, &keeper) != 0 || pp_keeper_fd(keeper) < 3)
+        if (pp_keeper_start(keeper_path(), 0, 0, NULL, &keeper) != 0 || pp_keeper_fd(keeper) < 3)
             _exit(1);
         prepare(&job, 1, argv); /* the pipe is 0 and 1, /dev/null is 2 */
         if (job.out != 0 || pp_keeper_launch(keeper, &job.launch) != 0)

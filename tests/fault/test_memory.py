@@ -53,7 +53,7 @@ def test_a_call_that_takes_too_much_is_killed_near_its_limit(pool: Pool, way: st
         pool.call("grow", way, 900)
     error = caught.value
     assert error.limit == CAP * MIB
-    assert error.how == "watchdog"
+    assert error.how in ("watchdog", "cgroup")  # who saw it first, where there is a cgroup
     assert error.peak is not None
     assert CAP * MIB < error.peak < (CAP + 64) * MIB
     assert error.signal == 9

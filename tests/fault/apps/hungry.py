@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -50,6 +51,16 @@ def huge_pages(mib: int) -> None:
     ctypes.memset((ctypes.c_char * (mib * MIB)).from_buffer(memory), 1, mib * MIB)
 
 
+def page_tables(mib: int) -> None:
+    """The kernel's own memory, of which a process's pages say nothing: a table for each 2 MiB."""
+    span = 2 * MIB
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000  # MAP_NORESERVE
+    memory = mmap.mmap(-1, mib * 256 * span, flags, mmap.PROT_READ)
+    memory.madvise(mmap.MADV_NOHUGEPAGE)
+    for at in range(0, len(memory), span):
+        memory[at]
+
+
 def memory_file(mib: int) -> None:
     """Written, never mapped."""
     file = os.memfd_create("hungry")
@@ -89,6 +100,7 @@ WAYS = {
         one_piece,
         shared_mapping,
         huge_pages,
+        page_tables,
         memory_file,
         two_threads,
         child,
@@ -149,3 +161,8 @@ def nap(seconds: float) -> float:
 @app.expose
 def raise_memory_error() -> None:
     raise MemoryError("mine")
+
+
+@app.expose
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
