@@ -54,10 +54,16 @@ def group_of(pid: int) -> Path:
     return Path(FOUND[2], *path.split("/")[-2:])
 
 
-@pytest.fixture(name="pool", scope="module", params=["exec", "template"])
+@pytest.fixture(name="opened_once", scope="module", params=["exec", "template"])
 def limited(request: pytest.FixtureRequest) -> Iterator[Pool]:
     with opened(request.param) as pool:
         yield pool
+
+
+@pytest.fixture(name="pool")
+def settled(opened_once: Pool) -> Iterator[Pool]:
+    yield opened_once
+    assert isinstance(opened_once.call("pid"), int)  # a killed worker's place is taken
 
 
 WAYS = ["pieces", "shared_mapping", "huge_pages", "memory_file", "two_threads", "child", "orphan"]
