@@ -9,6 +9,9 @@
 #include <errno.h>
 #include <string.h>
 
+/* Bytes that may be left where somebody stands still: the kernel counts in batches. */
+#define AT_THE_WALL (UINT64_C(512) << 10)
+
 /* Here the directory's own files say it all: there is nothing to be switched on. */
 static int enable(int directory)
 {
@@ -66,9 +69,15 @@ static int read_state(int directory, const char *group, struct pp_cgroup_state *
 static bool stalled(int directory, const char *group)
 {
     char text[PP_CGROUP_TEXT];
+    uint64_t used, allowed;
 
-    return pp_cgroup_get(directory, group, "memory.oom_control", text) == 0 &&
-           pp_cgroup_field(text, "under_oom") != 0;
+    if (pp_cgroup_get(directory, group, "memory.oom_control", text) < 0 ||
+        pp_cgroup_field(text, "under_oom") == 0)
+        return false;
+    /* After a raise of the limit the word stays until those who stood have run. */
+    used = pp_cgroup_get_number(directory, group, "memory.usage_in_bytes");
+    allowed = pp_cgroup_get_number(directory, group, "memory.limit_in_bytes");
+    return used + AT_THE_WALL >= allowed;
 }
 
 const struct pp_cgroup_kind pp_cgroup_v1 = {

@@ -48,7 +48,10 @@ static void the_first_version_is_told_to_wait_and_how_much_is_allowed(void)
     put(at, "one/memory.memsw.limit_in_bytes", "");
     CHECK_EQ(pp_cgroup_v1.limit(at, "one", 8192), 0);
     holds(at, "one", "memory.memsw.limit_in_bytes", "8192");
+    put(at, "one/memory.usage_in_bytes", "8000");
     CHECK(pp_cgroup_v1.stalled(at, "one"));
+    put(at, "one/memory.limit_in_bytes", "99999999"); /* raised, and nobody has run yet */
+    CHECK(!pp_cgroup_v1.stalled(at, "one"));
     CHECK_EQ(pp_cgroup_v1.prepare(at, "one"), 0); /* our file keeps the rest of its text */
     CHECK(!pp_cgroup_v1.stalled(at, "nowhere"));
 }
