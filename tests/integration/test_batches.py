@@ -179,7 +179,7 @@ def test_a_batch_that_cannot_be_is_refused(arguments: Any, error: type[Exception
 
 def test_what_is_no_batch_is_refused() -> None:
     with pytest.raises(TypeError, match="needs a pyproc.Batch"):
-        App().expose(batch=3)(test_what_is_no_batch_is_refused)  # type: ignore[arg-type]
+        App().expose(batch=3)(test_what_is_no_batch_is_refused)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(
