@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,30 +42,36 @@ def tried(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
 
 
-def installed(tmp_path: Path, configuration: str, policy: str) -> Path:
-    """The configuration, its places moved below tmp_path and its caller being ourselves."""
-    for path in tmp_path, *tmp_path.parents[:2]:
-        path.chmod(0o755)
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: a socket's may have 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="deploy-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def installed(folder: Path, configuration: str, policy: str) -> Path:
+    """The configuration, its places moved below the folder and its caller being ourselves."""
     for place in PLACES:
-        (tmp_path / place.lstrip("/")).mkdir(parents=True)
-    (tmp_path / "run" / "pyproc").chmod(0o700)
-    shutil.copy(DEPLOY / "app.py", tmp_path / "srv" / "app")
+        (folder / place.lstrip("/")).mkdir(parents=True)
+    (folder / "run" / "pyproc").chmod(0o700)
+    shutil.copy(DEPLOY / "app.py", folder / "srv" / "app")
     for name, text in ("pyproc.toml", configuration), ("policy.toml", policy):
         for place in PLACES:
-            text = text.replace(place, f"{tmp_path}{place}")
+            text = text.replace(place, f"{folder}{place}")
         text = text.replace("uid = 10001", f"uid = {os.geteuid()}")
-        (tmp_path / "etc" / "pyproc" / name).write_text(text)
-    return tmp_path / "etc" / "pyproc" / "pyproc.toml"
+        (folder / "etc" / "pyproc" / name).write_text(text)
+    return folder / "etc" / "pyproc" / "pyproc.toml"
 
 
-def served(tmp_path: Path, configuration: Path, *before: str | Path) -> int:
+def served(folder: Path, configuration: Path, *before: str | Path) -> int:
     """Starts the daemon, makes a call through its socket and ends it by SIGTERM."""
     found = re.search(r'^socket = "(.*)"', configuration.read_text(), re.MULTILINE)
     assert found is not None
     path = found[1]
     daemon = subprocess.Popen(
         [sys.executable, *map(str, before), "-m", "pyproc", "serve", "--config", configuration],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": python_path(ROOT)}, stderr=subprocess.PIPE,
+        cwd=folder, env=os.environ | {"PYTHONPATH": python_path(ROOT)}, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
         limit = time.monotonic() + DEADLINE
@@ -84,31 +92,31 @@ def served(tmp_path: Path, configuration: Path, *before: str | Path) -> int:
 
 
 @pytest.mark.no_sanitizer("its daemon starts without the sanitizer's runtime")
-def test_a_daemon_runs_as_the_configuration_says(tmp_path: Path) -> None:
+def test_a_daemon_runs_as_the_configuration_says(folder: Path) -> None:
     texts = [(DEPLOY / name).read_text() for name in ("pyproc.toml", "policy.toml")]
-    configuration = installed(tmp_path, *texts)
+    configuration = installed(folder, *texts)
     assert main(["config", "check", str(configuration)]) == 0
-    assert served(tmp_path, configuration) == 3
+    assert served(folder, configuration) == 3
 
 
 @pytest.mark.no_sanitizer("its daemon starts without the sanitizer's runtime")
-def test_the_pods_configuration_runs_in_a_volume_that_anybody_may_write(tmp_path: Path) -> None:
+def test_the_pods_configuration_runs_in_a_volume_that_anybody_may_write(folder: Path) -> None:
     data = documents()[0]["data"]
-    configuration = installed(tmp_path, data["pyproc.toml"], data["policy.toml"])
-    (tmp_path / "run" / "pyproc").chmod(0o2777)
-    assert served(tmp_path, configuration) == 3
+    configuration = installed(folder, data["pyproc.toml"], data["policy.toml"])
+    (folder / "run" / "pyproc").chmod(0o2777)
+    assert served(folder, configuration) == 3
 
 
 @pytest.mark.no_sanitizer("its daemon starts without the sanitizer's runtime")
-def test_a_strict_daemon_runs_under_the_containers_filter(tmp_path: Path) -> None:
+def test_a_strict_daemon_runs_under_the_containers_filter(folder: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("the container's user is not root: the run as an ordinary user tries it")
     texts = [(DEPLOY / name).read_text() for name in ("pyproc.toml", "policy.toml")]
-    configuration = installed(tmp_path, *texts)
-    assert served(tmp_path, configuration, ROOT / "tests/security/restricted.py", FILTER) == 3
+    configuration = installed(folder, *texts)
+    assert served(folder, configuration, ROOT / "tests/security/restricted.py", FILTER) == 3
 
 
-def test_a_worker_can_start_under_the_containers_filter(tmp_path: Path) -> None:
+def test_a_worker_can_start_under_the_containers_filter(folder: Path) -> None:
     box = Sandbox("baseline", syscalls=str(FILTER))
     with Pool(DEPLOY / "app.py", workers=1, sandbox=box) as pool:
         assert pool.call("words", "three short words") == 3
