@@ -19,7 +19,7 @@ DEADLINE = 60.0
 
 @pytest.fixture
 def pool() -> Iterator[Pool]:
-    with Pool(APP, workers=1) as opened:
+    with Pool(APP, workers=1, sandbox="none") as opened:
         yield opened
 
 
@@ -197,4 +197,4 @@ def test_a_function_that_cannot_take_batches_is_refused_at_the_start(
     lines = ["import pyproc", "app = pyproc.App()", "@app.expose(batch=pyproc.Batch())", function]
     (tmp_path / "bad.py").write_text("\n".join(lines) + "\n")
     with pytest.raises(errors.WorkerStartError, match=text):
-        Pool(tmp_path / "bad.py", workers=1)
+        Pool(tmp_path / "bad.py", workers=1, sandbox="none")
