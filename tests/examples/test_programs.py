@@ -68,7 +68,7 @@ def test_the_tests_of_the_pytest_example_pass(tmp_path: Path) -> None:
     has_plugin = any(point.name == "pyproc" for point in metadata.entry_points(group="pytest11"))
     load = [] if has_plugin else ["-p", "pyproc.pytest_plugin"]
     file = str(EXAMPLES / "test_with_pytest.py")
-    shown = run(tmp_path, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path),
+    shown = run(tmp_path, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(EXAMPLES),
                 "--import-mode=importlib", "-c", os.devnull, *load, "-q", file)  # fmt: skip
     assert "3 passed" in shown
 
