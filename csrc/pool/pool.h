@@ -70,17 +70,18 @@ struct pp_slot {
     int64_t cpu_limit;     /* likewise */
     uint64_t output_limit; /* of the running call, 0: none; lock, or owner */
     uint64_t output_base;  /* bytes printed before it; likewise */
-    bool seen_stopped;     /* at the last look, while busy; loop */
     uint64_t cpu_call;     /* the call that cpu_base is of; loop */
     int64_t cpu_base;      /* ns that its worker had spent before it; loop */
     unsigned cpu_group;    /* of pool->cpus, when it is divided; loop */
     uint32_t base_threads; /* that it had when it became ready; loop */
     enum pp_soft soft;     /* the running call was asked to stop; lock */
     struct pp_health health;
-    bool was_ready; /* loop */
-    bool retired;   /* loop: told to leave */
-    bool buried;    /* loop: the dead callback has run */
-    bool ending;    /* loop: its channel is at the end; the report is awaited */
+    bool was_ready;    /* loop */
+    bool seen_stopped; /* loop: at the last look, while busy */
+    bool retired;      /* loop: told to leave */
+    bool buried;       /* loop: the dead callback has run */
+    bool ending;       /* loop: its channel is at the end; the report is awaited */
+    bool unsent_words; /* loop: frames for its stream are made and not sent */
 
     struct pp_grants grants;   /* of the calls that it runs; owner */
     struct pp_running running; /* see there */
@@ -120,8 +121,6 @@ struct pp_slot {
     uint64_t share_ends;   /* counts calls that have ended here */
     uint64_t culprit;      /* wire id of the call that the worker was killed for; 0: none */
     char culprit_name[64]; /* of its function */
-
-    bool unsent_words; /* frames for its stream are made and not sent */
 };
 
 enum pp_want_kind { PP_WANT_THREAD, PP_WANT_CALL };

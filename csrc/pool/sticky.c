@@ -10,6 +10,7 @@
  */
 #include "pool/pool.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,9 +101,12 @@ static void tie(struct pp_bond *bond, struct pp_slot *slot)
 
 static void untie(struct pp_bond *bond)
 {
+    struct pp_slot *slot = bond->slot;
+
+    assert(slot != NULL); /* tied once, untied once */
     pp_list_remove(&bond->mine);
-    bond->slot->n_bonds--;
-    bond->slot->n_actors -= bond->actor;
+    slot->n_bonds--;
+    slot->n_actors -= bond->actor;
     bond->slot = NULL;
 }
 

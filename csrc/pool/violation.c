@@ -88,14 +88,13 @@ static void find_call(const struct pp_slot *slot, uint64_t id, char name[PP_RUNN
     violation->call_id = id;
     for (at = slot->inflight.next; at != &slot->inflight; at = at->next) {
         const struct pp_call *call = pp_container(at, const struct pp_call, offered);
-        size_t n = call->message.function.size;
+        size_t n = call->message.function.size, words = (size_t)PP_RUNNING_WORDS * 8;
 
         if (id != 0 && call->wire_id != id)
             continue;
         violation->call_id = call->wire_id;
         violation->function =
-            (struct pyproc_bytes){(const char *)call->message.function.data,
-                                  n < PP_RUNNING_WORDS * 8 ? n : PP_RUNNING_WORDS * 8};
+            (struct pyproc_bytes){(const char *)call->message.function.data, n < words ? n : words};
         return;
     }
     if (id == 0)

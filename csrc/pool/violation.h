@@ -40,7 +40,7 @@ void pp_notice_death(struct pyproc_pool *pool, const struct pp_slot *slot);
 /* violation.c; loop. What a sandbox met, told at a bounded rate. */
 bool pp_violation_event(void *token, struct pp_worker *worker,
                         const struct pp_message_event *event);
-void pp_violation_strayed(void *token, const struct pp_violation *violation);
+void pp_violation_strayed(void *token, const struct pp_violation *stray);
 /* A dead worker's, or template's, if it died of one; slot: NULL for a template. Lock held. */
 void pp_violation_death(struct pyproc_pool *pool, const struct pp_slot *slot,
                         const struct pp_worker *worker);

@@ -21,11 +21,6 @@ STAGES = {
         "    open(flag, 'w').close()\n"
         "    pool.call('add', 1, 2)"
     ),
-    "a leased call with arguments that do not leave": (
-        "os.kill(pool.call('pid'), signal.SIGSTOP)\n"
-        "    open(flag, 'w').close()\n"
-        "    pool.call('size', bytes(8 * 2**20))"
-    ),
     "the result of a future": "pool.submit('tell', flag, 300).result()",
     "a map": "list(pool.map('tell_item', [(flag, n) for n in range(50)]))",
     "an unordered map": (
