@@ -17,7 +17,7 @@ SECONDS = 1.0
 def deadline(app: Path, scale: float, report: Report) -> None:
     """How late control is back, from the call to the error, less the deadline."""
     times = count(100, scale)
-    with Pool(app, workers=2) as pool:
+    with Pool(app, sandbox="none", workers=2) as pool:
         calls = pool.options(timeout=SECONDS)
         for how in HANGS:
             late, told, odd = [], 0, 0
@@ -41,7 +41,7 @@ WORKERS = 4
 
 def _use(app: Path, times: int) -> None:
     for n in range(times):
-        with Pool(app, workers=1) as pool:
+        with Pool(app, sandbox="none", workers=1) as pool:
             if pool.call("echo", n) != n or pool.submit("echo", n).result(60) != n:
                 raise SystemExit("a wrong answer")
 
@@ -83,7 +83,7 @@ def _whole(pool: Pool, seconds: float = 60.0) -> None:
 def deaths(app: Path, scale: float, report: Report) -> None:
     """Crashes with stacks, in one pool that stays open while it is looked at."""
     times = count(10_000, scale)
-    with Pool(app, min_workers=WORKERS, max_workers=WORKERS) as pool:
+    with Pool(app, sandbox="none", min_workers=WORKERS, max_workers=WORKERS) as pool:
         _die(pool, count(1_000, scale))
         _whole(pool)
         before, memory = holdings(), resident()

@@ -47,7 +47,7 @@ def crashes(app: Path, scale: float, report: Report) -> None:
             ends = list(threads.map(one, range(calls)))
             return calls / (time.perf_counter() - begin), ends
 
-    with Pool(app, workers=WORKERS) as pool:
+    with Pool(app, sandbox="none", workers=WORKERS) as pool:
         load(pool, calls + 1)
         calm, _ = load(pool, calls + 1)
         speed, ends = load(pool, 100)
@@ -68,7 +68,10 @@ def mapped(app: Path, scale: float, report: Report) -> None:
         ends = list(pool.map("note", items, return_exceptions=True))
         return size / (time.perf_counter() - begin), ends
 
-    with tempfile.TemporaryDirectory() as folder, Pool(app, workers=WORKERS) as pool:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Pool(app, sandbox="none", workers=WORKERS) as pool,
+    ):
         calm, _ = load(pool, f"{folder}/calm", size + 1)
         speed, ends = load(pool, f"{folder}/noted", 1000)
         data = Path(folder, "noted").read_bytes()
@@ -123,7 +126,7 @@ def storm(app: Path, scale: float, report: Report) -> None:
         except Exception as error:
             return f"odd: {error!r}"
 
-    with Pool(app, workers=WORKERS) as pool:
+    with Pool(app, sandbox="none", workers=WORKERS) as pool:
         hand = _Hand(pool)
         begin = time.perf_counter()
         with hand.at_work(), ThreadPoolExecutor(8) as threads:
@@ -151,7 +154,7 @@ def ready(app: Path, scale: float, report: Report) -> None:
     times = count(200, scale)
     killed: list[float] = []
     crashed: list[float] = []
-    with Pool(app, workers=1, start_method="template") as pool:
+    with Pool(app, sandbox="none", workers=1, start_method="template") as pool:
         for _ in range(times):
             pid = pool.call("pid")
             begin = time.perf_counter()
@@ -175,7 +178,7 @@ def fresh(app: Path, scale: float, report: Report) -> None:
     calls = count(2_000, scale)
     for callers in (1, WORKERS):
         with (
-            Pool(app, workers=WORKERS, recycle=Recycle(max_tasks=1)) as pool,
+            Pool(app, sandbox="none", workers=WORKERS, recycle=Recycle(max_tasks=1)) as pool,
             ThreadPoolExecutor(callers) as threads,
         ):
             for _ in range(20):

@@ -35,7 +35,7 @@ def test_a_leak_is_a_failed_test_that_names_it(runs: Runs, kind: str) -> None:
 
 
 def test_a_process_that_went_its_own_way_is_found(runs: Runs) -> None:
-    leak = "subprocess.run(['sh', '-c', 'setsid sleep 600 >/dev/null 2>&1 &'])"
+    leak = "subprocess.run(['sh', '-c', 'setsid sleep 600 >/dev/null 2>&1 &']); time.sleep(1)"
     done = runs.pytest("--pyproc-leaks=error", test=TEST.format(leak=leak))
     done.assert_outcomes(failed=1, passed=1)
     done.stdout.fnmatch_lines(["  processes: *sleep 600*"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stacks import killed_with_stack
 
 from pyproc import Pool, SandboxViolation, TaskTimeout, WorkerDied
 
@@ -103,9 +104,8 @@ def test_threads_can_be_started(pool: Pool) -> None:
 
 
 def test_a_deadline_still_leaves_a_stack(pool: Pool) -> None:
-    with pytest.raises(TaskTimeout) as caught:
-        pool.options(timeout=0.2).call("waits")
-    assert caught.value.python_stack is not None
+    error = killed_with_stack(TaskTimeout, lambda: pool.options(timeout=0.2).call("waits"))
+    assert error.python_stack is not None
 
 
 # ---- baseline ----
