@@ -77,7 +77,9 @@ def test_whoever_takes_too_much_gets_no_further_than_one_percent(pool: Pool, way
         pool.call("grow", way, 500)
     error = caught.value
     assert error.limit == CAP * MIB
-    assert error.how in ("cgroup", "watchdog")
+    # A write to a file in memory may be refused by the kernel just before the kill.
+    refused = ("rlimit",) if way == "memory_file" else ()
+    assert error.how in ("cgroup", "watchdog", *refused)
     assert error.peak is not None
     # One percent, of small caps 1 MiB, and what may be copied of a template's memory.
     assert error.peak <= CAP * MIB * 1.01 + MIB + 12 * MIB
