@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,8 @@
 
 /* A log record is never longer. */
 enum { EVENT_FRAME_MAX = 1024 * 1024 };
+/* How long a process that was seen without its cgroup may take to end. */
+enum { ENDING_MS = 100 };
 
 const char *pp_worker_state_name(int state)
 {
@@ -98,6 +101,15 @@ static void on_event_channel(void *token, int events)
     (void)pp_worker_read_events(token);
 }
 
+/* What is dying has left its cgroup already, and shows that first. Asked after a hole only, which
+ * no living worker has, so the loop may wait a moment. */
+static bool is_ending(const struct pp_worker *worker)
+{
+    struct pollfd end = {.fd = worker->pidfd, .events = POLLIN};
+
+    return worker->pidfd >= 0 && poll(&end, 1, ENDING_MS) > 0;
+}
+
 /* A worker is ready only when the kernel says that it is closed in. */
 static bool is_confined(struct pp_worker *worker)
 {
@@ -108,8 +120,8 @@ static bool is_confined(struct pp_worker *worker)
 
     if (!hole && worker->group.groups && !pp_group_has(&worker->group, pid))
         hole = "it is not in its memory cgroup";
-    if (!hole)
-        return true;
+    if (!hole || is_ending(worker))
+        return true; /* the dead do nothing; its end is told like any other */
     (void)snprintf(text, sizeof text, "the sandbox does not hold: %s", hole);
     worker->start = calloc(1, sizeof *worker->start);
     if (worker->start)
