@@ -7,11 +7,12 @@ import gc
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import eventually
 
 import pyproc
 from pyproc import App, Pool, Recycle
@@ -24,15 +25,6 @@ APP = Path(__file__).with_name("apps") / "actor_app.py"
 def pool() -> Iterator[Pool]:
     with Pool(APP, workers=2, sandbox="none") as it:
         yield it
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 60) -> bool:
-    until = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def test_an_actor_keeps_its_state_in_one_worker(pool: Pool) -> None:

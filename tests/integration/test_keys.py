@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 import pyproc
 from pyproc import Pool, Recycle
@@ -27,15 +27,6 @@ def spread(pool: Pool, keys: int = 6) -> tuple[list[Calls], list[int]]:
     """Calls of some keys, and the pid that each has found."""
     calls = [pool.options(key=f"user {number}") for number in range(keys)]
     return calls, [one.call("pid") for one in calls]
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 60) -> bool:
-    until = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def test_all_calls_of_a_key_go_to_one_worker_and_keys_to_all_workers(pool: Pool) -> None:
