@@ -12,19 +12,21 @@ no thread outside. The second time it loads the application, gives up the rest, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pyproc import Limits, Sandbox, _boxes, _core
 from pyproc._confine import Confinement
 from pyproc.config import memory_size, parse_size
+from pyproc.gopool.server import bound
 
 _MARK = "PYPROC_CONFINED"
 _SECRETS = ("PYPROC_HMAC_SECRET", "PYPROC_HMAC_SECRET_FILE")
@@ -167,19 +169,15 @@ def _without_landlock(packed: bytes) -> bytes:
 
 
 def begin(
-    box: Sandbox,
-    limits: Limits | None,
-    file: str | None,
-    listener: socket.socket | None,
-    secret: bytes | None,
+    box: Sandbox, limits: Limits | None, file: str | None, path: str, secret: bytes | None
 ) -> None:
-    """Executes this process again inside stage one. Does not return; OSError, SandboxUnavailable.
-
-    `listener`: bound, and not listening yet: the directory of the socket is not the sandbox's.
+    """Executes this process again inside stage one, with the socket at `path` bound and not
+    listening yet: its directory is not the sandbox's. Answers with profile "none", when there are
+    only limits to apply. OSError, SandboxUnavailable; then no socket is left.
     """
     if limits is not None:
         apply_limits(limits)
-    if box.profile == "none" or listener is None:
+    if box.profile == "none":
         return
     plan = _Own(box, _options(file))
     state = {
@@ -189,7 +187,8 @@ def begin(
         "probe": plan.second.probe,
         "flags": plan.second.flags,
     }
-    with tempfile.TemporaryFile() as kept:  # before stage one; gone with its descriptor
+    # Both before stage one; the file is gone with its descriptor.
+    with tempfile.TemporaryFile() as kept, _bound(path) as listener:
         kept.write(json.dumps(state).encode())
         kept.flush()
         for fd in (kept.fileno(), listener.fileno()):
@@ -201,6 +200,17 @@ def begin(
         _core.enter_sandbox(plan.first.pack(), False)
         command = [sys.executable, *sys.orig_argv[1:]]
         os.execve(command[0], command, environment)  # noqa: S606  # nosec B606: itself
+
+
+@contextlib.contextmanager
+def _bound(path: str) -> Iterator[socket.socket]:
+    """The socket, gone again when the rest fails."""
+    with bound(path) as listener:
+        try:
+            yield listener
+        except BaseException:
+            os.unlink(path)
+            raise
 
 
 def resume(environment: dict[str, str] | os._Environ[str]) -> Confined | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pyproc import errors
 from pyproc.gopool import settings as from_outside
-from pyproc.gopool.server import Server, bound, leave, running
+from pyproc.gopool.server import Server, leave, running
 from pyproc.gopool.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,11 +53,8 @@ def _prepared(
     box = box if sandbox is None else of(sandbox)
     bounds = bounds if limits is None else limits
     confined.check(box, bounds)
-    if box.profile == "none":
-        confined.begin(box, bounds, file, None, None)
-        return settings, None
-    confined.begin(box, bounds, file, bound(settings.path), settings.secret)
-    raise AssertionError("execve has returned")
+    confined.begin(box, bounds, file, settings.path, settings.secret)
+    return settings, None  # limits alone
 
 
 def _asks() -> list[str]:

@@ -178,3 +178,18 @@ def test_the_script_itself_may_ask(start: Start, folder: Path) -> None:
     )
     with start(str(script)).connect() as client:
         assert answers(client, "connects") == {"connects": "PermissionError"}
+
+
+def test_a_sandbox_that_cannot_be_had_leaves_no_socket(start: Start, folder: Path) -> None:
+    script = folder / "docs.py"
+    script.write_text(
+        "import pyproc\nfrom pyproc import _core\n"
+        "def refuse(box, all_threads):\n    raise PermissionError(1, 'refused here', 'landlock')\n"
+        "_core.enter_sandbox = refuse\n"
+        "@pyproc.expose\ndef f(req): return 1\n"
+        "pyproc.run_worker(sandbox='strict')\n"
+    )
+    worker = start(str(script))
+    assert "refused here" in worker.said()
+    assert worker.process.returncode == 2
+    assert not (folder / "s-0").exists()
