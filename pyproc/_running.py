@@ -19,6 +19,7 @@ from pyproc import sandbox as sandboxes
 from pyproc._tasks import Failed
 from pyproc.calls import Calls
 from pyproc.codec import encode_items
+from pyproc.delivery import Lender
 from pyproc.errors import CodecError, ResultTooLarge, TaskKilled, WorkerStartError
 from pyproc.files import NO_FILES, encode_call
 from pyproc.future import Future
@@ -86,9 +87,7 @@ class Work:
     def start_opening(self) -> None:
         """Opens the pool on a thread of its own; `changed` is held."""
         _open.add(self)
-        self.opener = threading.Thread(
-            target=self._open_pool, name="pyproc-executor-open", daemon=True
-        )
+        self.opener = Lender(target=self._open_pool, name="pyproc-executor-open", daemon=True)
         self.opener.start()
 
     def take_back(self, future: TaskFuture) -> bool:

@@ -6,6 +6,7 @@ future delays other callbacks of the same pool, never a worker or a deadline.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -28,6 +29,23 @@ _RECORD_NAMES = frozenset(
 _OUTPUT, _EVENT, _PROGRESS = 1, 3, 5
 #: How long an error waits for what its worker logged before it.
 HEAR_SECONDS = 0.05
+
+
+class Lender(threading.Thread):
+    """A thread that opens a pool and, where no other one can be started any more, delivers for it
+    when it has done so."""
+
+    _lent: Callable[[], None] | None = None
+
+    def lend(self, work: Callable[[], None]) -> None:
+        """`work` is run after the thread's own; from that only."""
+        self._lent = work
+
+    def run(self) -> None:
+        """The thread's."""
+        super().run()
+        if self._lent is not None:
+            self._lent()
 
 
 class Delivery:
@@ -61,7 +79,14 @@ class Delivery:
                 thread = threading.Thread(
                     target=_run, args=(queue, self._on), name="pyproc-delivery", daemon=True
                 )
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:  # from Python 3.12 on none starts while the program ends
+                    lender = threading.current_thread()
+                    if not isinstance(lender, Lender):
+                        raise
+                    lender.lend(functools.partial(_run, queue, self._on))
+                    thread = lender
                 self._thread = thread
         return queue
 
